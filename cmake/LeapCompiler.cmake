@@ -1,0 +1,50 @@
+# How every file of Leap is compiled: language, warnings, floating point, sanitizers, ccache.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)  # one set of flags, so that precompiled headers can be shared
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
+endif()
+# Line tables only: full debug information of LibTorch's headers costs more than the optimiser does.
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
+set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
+
+# Candidates are verified on one machine and recomputed on another; both must round every operation on its own.
+add_compile_options(-ffp-contract=off)
+
+# Some system packages ask for -pthread and some do not; a shared precompiled header needs one answer.
+add_compile_options(-pthread)
+add_link_options(-pthread)
+
+# What our own files answer for; generated code does not link this.
+add_library(leap_warnings INTERFACE)
+target_compile_options(leap_warnings INTERFACE
+  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-missing-field-initializers
+  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>
+  $<$<BOOL:${LEAP_WERROR}>:-Werror>)
+
+if(LEAP_SANITIZE STREQUAL "address")
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+elseif(LEAP_SANITIZE STREQUAL "thread")
+  add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=thread)
+elseif(NOT LEAP_SANITIZE STREQUAL "")
+  message(FATAL_ERROR "LEAP_SANITIZE is '${LEAP_SANITIZE}'; expected address, thread or nothing")
+endif()
+
+find_program(LEAP_CCACHE ccache)
+if(LEAP_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  # The sloppiness is what lets ccache serve files that use a precompiled header.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+    CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${LEAP_CCACHE})
+endif()
+
+# Installed binaries find their libraries beside them, wherever the tree is put.
+include(GNUInstallDirs)
+set(CMAKE_INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "")  # binaries lie in their room's folder: build/dev/leapctl/leapctl

@@ -1,0 +1,58 @@
+# How a room declares its targets. Includes read from the repository's root: #include "core/regime.h".
+
+# leap_library(NAME SOURCES file... DEPS target...): static library leap_NAME, used as leap::NAME. A list of headers
+# alone makes an interface library.
+function(leap_library name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;DEPS")
+  leap_check_arguments(leap_library "${arg_UNPARSED_ARGUMENTS}")
+  set(implementation ${arg_SOURCES})
+  list(FILTER implementation INCLUDE REGEX "\\.cc$")
+  if(implementation)
+    add_library(leap_${name} STATIC ${arg_SOURCES})
+    target_include_directories(leap_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+    target_link_libraries(leap_${name} PUBLIC ${arg_DEPS} PRIVATE leap_warnings)
+  else()
+    add_library(leap_${name} INTERFACE)
+    target_include_directories(leap_${name} INTERFACE ${PROJECT_SOURCE_DIR})
+    target_link_libraries(leap_${name} INTERFACE ${arg_DEPS})
+  endif()
+  add_library(leap::${name} ALIAS leap_${name})
+endfunction()
+
+# leap_binary(NAME SOURCES file... DEPS target...): program NAME in the room's build folder, installed into bin/.
+function(leap_binary name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;DEPS")
+  leap_check_arguments(leap_binary "${arg_UNPARSED_ARGUMENTS}")
+  add_executable(${name} ${arg_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE ${arg_DEPS} leap_warnings)
+  install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endfunction()
+
+# leap_test(NAME SOURCES file... DEPS target... [TIMEOUT seconds] [LABELS label...] [BINARIES target...]): one GoogleTest
+# program and one ctest entry, both called NAME. One program per room keeps linking cheap; ctest -R and --gtest_filter
+# pick. LEAP_SOURCE_DIR is the repository's root, for test data. BINARIES are programs that the test starts: they are
+# built first, and the test sees where they are as LEAP_BINARY_DIR (the root of the build folder).
+function(leap_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;DEPS;LABELS;BINARIES")
+  leap_check_arguments(leap_test "${arg_UNPARSED_ARGUMENTS}")
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 60)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_compile_definitions(${name} PRIVATE
+    LEAP_SOURCE_DIR="${PROJECT_SOURCE_DIR}" LEAP_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  target_link_libraries(${name} PRIVATE ${arg_DEPS} GTest::gmock GTest::gtest GTest::gtest_main leap_warnings)
+  if(arg_BINARIES)
+    add_dependencies(${name} ${arg_BINARIES})
+  endif()
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+endfunction()
+
+function(leap_check_arguments function unparsed)
+  if(unparsed)
+    message(FATAL_ERROR "${function}: does not know what to do with: ${unparsed}")
+  endif()
+endfunction()
