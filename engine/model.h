@@ -69,8 +69,9 @@ class Model {
                                                  const GradientReady& ready) = 0;
 
   // Clips by the global norm of the gradients, then fused AdamW (weight decay on decaying tensors only).
-  // `adam_step` counts from 1. Returns the gradient norm before clipping.
-  virtual double Update(const TrainSpec& train, double lr, int64_t adam_step) = 0;
+  // `adam_step` counts from 1. Returns the gradient norm before clipping; if that is not finite, weights and moments
+  // are left as they are.
+  virtual absl::StatusOr<double> Update(const TrainSpec& train, double lr, int64_t adam_step) = 0;
 
   // Mean token loss of each row, nats, no gradient.
   virtual absl::StatusOr<std::vector<float>> RowLosses(std::span<const int64_t> rows, int64_t row_tokens) = 0;
