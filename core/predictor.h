@@ -66,20 +66,23 @@ class Predictor {
   virtual PredictorNeeds needs() const = 0;
 
   // Per-tensor scales from whole-model inputs (range = all). Default: empty.
-  virtual std::vector<double> Scales(const PredictorInputs& whole, const WeightLayout& layout) const { return {}; }
+  virtual std::vector<double> Scales(const PredictorInputs& /*whole*/, const WeightLayout& /*layout*/) const {
+    return {};
+  }
 
   // out[i] = θ̂ for the elements of in.range. `horizon_steps` K ≥ 0 (0 if !needs().horizon); `layout` tells which
-  // tensor an element belongs to (decay flag, scale). out.size() == in.range.size().
+  // tensor an element belongs to (decay flag, scale). out.size() == in.range.size(); `out` overlaps no input. `trend`
+  // alone takes K at or below zero too (it reads its line backwards).
   virtual void Predict(const PredictorInputs& in, int64_t horizon_steps, const WeightLayout& layout,
                        std::span<float> out) const = 0;
 
   // First state, at the first snapshot after warm-up. `state` buffers have the range's size. Default: nothing.
-  virtual void InitState(std::span<const float> theta, std::vector<std::span<float>> state) const {}
+  virtual void InitState(std::span<const float> /*theta*/, std::vector<std::span<float>> /*state*/) const {}
 
   // S_{t-Δ} -> S_t in place. `anchor` is the point that training went on from at t-Δ: θ̂ of the applied leap, or
   // θ_{t-Δ} if none was applied. `theta` is θ_t. Default: nothing.
-  virtual void AdvanceState(std::span<const float> anchor, std::span<const float> theta,
-                            std::vector<std::span<float>> state) const {}
+  virtual void AdvanceState(std::span<const float> /*anchor*/, std::span<const float> /*theta*/,
+                            std::vector<std::span<float>> /*state*/) const {}
 };
 
 struct PredictorInfo {
