@@ -5,6 +5,7 @@
 // Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -59,14 +60,7 @@ class RpcServer {
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
   int port_;
+  std::atomic<bool> shut_down_{false};
 };
-
-// Splits "host:port", "[v6]:port", ":port" (all interfaces). InvalidArgument says what was expected.
-struct HostPort {
-  std::string host;
-  int port = 0;
-};
-absl::StatusOr<HostPort> ParseHostPort(absl::string_view address);
-std::string JoinHostPort(const HostPort& address);
 
 }  // namespace leap

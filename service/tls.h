@@ -1,8 +1,8 @@
-// Certificates of servers and channels, and who may do without them.
+// Certificates of servers and channels.
 //
 // Files are PEM. They are read again every `reload_seconds`, so a rotated certificate is used for new connections
-// without a restart; replace certificate and key together (rename a folder or a symlink), a pair that does not match is
-// kept out until it does. Private keys never leave these functions and are never logged.
+// without a restart; replace certificate and key together (rename a folder or a symlink): while the two do not match,
+// new connections fail. Private keys never leave these functions and are never logged.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/security/server_credentials.h"
 
@@ -35,8 +34,5 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
     const TlsFiles& files, bool optional_client_certificate);
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials(
     const TlsFiles& files);
-
-// True for 127.0.0.0/8, ::1, "localhost" and unix: addresses; `address` is host:port. Does not ask the resolver.
-bool IsLoopback(absl::string_view address);
 
 }  // namespace leap
