@@ -1,4 +1,5 @@
-// How long to wait before trying again: exponential, capped, with jitter, from a seed. Only computes; the caller waits.
+// How long to wait before trying again: exponential, capped, with jitter, from a seed. Only
+// computes; the caller waits.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +13,8 @@ struct BackoffOptions {
   absl::Duration initial = absl::Milliseconds(100);
   absl::Duration max = absl::Seconds(10);
   double multiplier = 2.0;
-  // Each delay is drawn evenly from [1 - jitter, 1] times the exponential one, so that a crowd spreads out and no delay
-  // exceeds `max`. Between 0 and 1.
+  // Each delay is drawn evenly from [1 - jitter, 1] times the exponential one, so that a crowd
+  // spreads out and no delay exceeds `max`. Between 0 and 1.
   double jitter = 0.5;
 };
 

@@ -6,7 +6,10 @@ namespace leap {
 namespace {
 
 TEST(Backoff, DoublesUpToTheMaximum) {
-  Backoff backoff({.initial = absl::Milliseconds(100), .max = absl::Milliseconds(350), .multiplier = 2, .jitter = 0},
+  Backoff backoff({.initial = absl::Milliseconds(100),
+                   .max = absl::Milliseconds(350),
+                   .multiplier = 2,
+                   .jitter = 0},
                   /*seed=*/1);
 
   EXPECT_EQ(backoff.Next(), absl::Milliseconds(100));

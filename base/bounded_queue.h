@@ -1,5 +1,6 @@
-// A bounded first-in-first-out queue between threads. RPC callbacks push what they parsed; one runner thread pops. A full
-// queue is the caller's to answer (ResourceExhausted), never a reason to grow.
+// A bounded first-in-first-out queue between threads. RPC callbacks push what they parsed; one
+// runner thread pops. A full queue is the caller's to answer (ResourceExhausted), never a reason to
+// grow.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +23,8 @@ class BoundedQueue {
   BoundedQueue(const BoundedQueue&) = delete;
   BoundedQueue& operator=(const BoundedQueue&) = delete;
 
-  // Appends `item` unless the queue is full or closed; says whether it did. Never blocks on a full queue.
+  // Appends `item` unless the queue is full or closed; says whether it did. Never blocks on a full
+  // queue.
   [[nodiscard]] bool TryPush(T item) ABSL_LOCKS_EXCLUDED(mutex_) {
     MutexLock lock(&mutex_);
     return Append(item);
@@ -38,8 +40,8 @@ class BoundedQueue {
     return Append(item);
   }
 
-  // Takes the oldest item, waiting for one until `timeout` has passed. Nothing: it stayed empty, or it is closed and
-  // everything pushed before has been popped (see closed()).
+  // Takes the oldest item, waiting for one until `timeout` has passed. Nothing: it stayed empty, or
+  // it is closed and everything pushed before has been popped (see closed()).
   std::optional<T> Pop(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mutex_) {
     MutexLock lock(&mutex_);
     const auto settled = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -52,7 +54,8 @@ class BoundedQueue {
     return item;
   }
 
-  // From now on nothing can be pushed; items already in can still be popped. Wakes every waiting thread. Idempotent.
+  // From now on nothing can be pushed; items already in can still be popped. Wakes every waiting
+  // thread. Idempotent.
   void Close() ABSL_LOCKS_EXCLUDED(mutex_) {
     MutexLock lock(&mutex_);
     closed_ = true;

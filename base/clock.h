@@ -1,5 +1,5 @@
-// The one way to read time and to wait. Pure rooms take `now` as an argument instead; threads and skins take a Clock&, so
-// that a test can hand them base/fake_clock.h.
+// The one way to read time and to wait. Pure rooms take `now` as an argument instead; threads and
+// skins take a Clock&, so that a test can hand them base/fake_clock.h.
 #pragma once
 
 #include "absl/time/time.h"

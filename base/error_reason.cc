@@ -79,7 +79,8 @@ std::optional<Payload> PayloadOf(const absl::Status& status) {
   const auto cord = status.GetPayload(kPayloadUrl);
   if (!cord) return std::nullopt;
   const auto json = nlohmann::json::parse(std::string(*cord), nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("reason") || !json["reason"].is_string()) return std::nullopt;
+  if (!json.is_object() || !json.contains("reason") || !json["reason"].is_string())
+    return std::nullopt;
   const auto reason = ParseErrorReason(json["reason"].get<std::string>());
   if (!reason) return std::nullopt;
   Payload payload{.reason = *reason, .metadata = {}};
@@ -108,9 +109,10 @@ absl::Status MakeError(absl::StatusCode code, ErrorReason reason, absl::string_v
   absl::Status status(code, message);
   const nlohmann::json payload = {{"reason", std::string(ErrorReasonName(reason))},
                                   {"metadata", metadata}};
-  // Bytes that are not UTF-8 are replaced: a file name in the metadata must not make reporting an error throw.
-  status.SetPayload(kPayloadUrl, absl::Cord(payload.dump(-1, ' ', false,
-                                                         nlohmann::json::error_handler_t::replace)));
+  // Bytes that are not UTF-8 are replaced: a file name in the metadata must not make reporting an
+  // error throw.
+  status.SetPayload(kPayloadUrl, absl::Cord(payload.dump(
+                                     -1, ' ', false, nlohmann::json::error_handler_t::replace)));
   return status;
 }
 

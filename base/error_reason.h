@@ -1,11 +1,14 @@
-// Why something failed, for programs: one list of reasons, carried on an absl::Status beside its code and message.
+// Why something failed, for programs: one list of reasons, carried on an absl::Status beside its
+// code and message.
 //
 //   return MakeError(absl::StatusCode::kNotFound, ErrorReason::kJobNotFound,
-//                    absl::StrCat("there is no job '", id, "'; leapctl list shows them"), {{"job", id}});
+//                    absl::StrCat("there is no job '", id, "'; leapctl list shows them"), {{"job",
+//                    id}});
 //
-// On the wire it is a google.rpc.ErrorInfo with domain kErrorDomain (service/rpc_status translates; nobody else does).
-// A rejected leap is not an error and has no reason here. Messages: lower case, no full stop, what was expected and what
-// was seen, then what to do; what the message interpolates also stands in the metadata.
+// On the wire it is a google.rpc.ErrorInfo with domain kErrorDomain (service/rpc_status translates;
+// nobody else does). A rejected leap is not an error and has no reason here. Messages: lower case,
+// no full stop, what was expected and what was seen, then what to do; what the message interpolates
+// also stands in the metadata.
 //
 // Codes say what a caller may do about it:
 //   InvalidArgument     wrong whatever the state is         FailedPrecondition  fix the state first
@@ -24,7 +27,8 @@ namespace leap {
 
 inline constexpr absl::string_view kErrorDomain = "leap-verify";
 
-// New reasons go at the end of their group, here and in the table of error_reason.cc; names are never reused.
+// New reasons go at the end of their group, here and in the table of error_reason.cc; names are
+// never reused.
 enum class ErrorReason {
   // Jobs.
   kJobSpecInvalid,

@@ -28,12 +28,14 @@ TEST(ErrorReason, EveryNameIsUpperSnakeAndReadsBack) {
 }
 
 TEST(ErrorReason, TravelsOnTheStatusWithItsMetadata) {
-  const absl::Status status = MakeError(absl::StatusCode::kAborted, ErrorReason::kStaleEpoch,
-                                        "expected epoch 4, saw 3", {{"epoch", "4"}, {"file", "a\xff\"b"}});
+  const absl::Status status =
+      MakeError(absl::StatusCode::kAborted, ErrorReason::kStaleEpoch, "expected epoch 4, saw 3",
+                {{"epoch", "4"}, {"file", "a\xff\"b"}});
 
   EXPECT_THAT(status, AllOf(StatusIs(absl::StatusCode::kAborted, "expected epoch 4, saw 3"),
                             HasReason(ErrorReason::kStaleEpoch)));
-  EXPECT_THAT(MetadataOf(status), UnorderedElementsAre(Pair("epoch", "4"), Pair("file", "a\uFFFD\"b")));
+  EXPECT_THAT(MetadataOf(status),
+              UnorderedElementsAre(Pair("epoch", "4"), Pair("file", "a\uFFFD\"b")));
 }
 
 TEST(ErrorReason, IsAbsentFromOtherStatuses) {
@@ -43,7 +45,8 @@ TEST(ErrorReason, IsAbsentFromOtherStatuses) {
 }
 
 TEST(ErrorReason, AnUnreadablePayloadIsNoReason) {
-  for (const char* payload : {"", "{", "[]", "{}", R"({"reason":7})", R"({"reason":"FROM_THE_FUTURE"})"}) {
+  for (const char* payload :
+       {"", "{", "[]", "{}", R"({"reason":7})", R"({"reason":"FROM_THE_FUTURE"})"}) {
     absl::Status status = absl::InternalError("x");
     status.SetPayload("leap-verify/error-reason", absl::Cord(payload));
     EXPECT_EQ(ReasonOf(status), std::nullopt) << payload;
@@ -51,12 +54,13 @@ TEST(ErrorReason, AnUnreadablePayloadIsNoReason) {
 }
 
 TEST(ErrorReason, ContextGoesBeforeTheMessageAndKeepsTheReason) {
-  const absl::Status status =
-      MakeError(absl::StatusCode::kUnavailable, ErrorReason::kDiskFull, "no space left", {{"path", "/x"}});
+  const absl::Status status = MakeError(absl::StatusCode::kUnavailable, ErrorReason::kDiskFull,
+                                        "no space left", {{"path", "/x"}});
 
   const absl::Status longer = WithContext(status, "while appending to the ledger");
 
-  EXPECT_THAT(longer, StatusIs(absl::StatusCode::kUnavailable, "while appending to the ledger: no space left"));
+  EXPECT_THAT(longer, StatusIs(absl::StatusCode::kUnavailable,
+                               "while appending to the ledger: no space left"));
   EXPECT_THAT(longer, HasReason(ErrorReason::kDiskFull));
   EXPECT_THAT(MetadataOf(longer), UnorderedElementsAre(Pair("path", "/x")));
   EXPECT_OK(WithContext(absl::OkStatus(), "context"));

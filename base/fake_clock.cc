@@ -23,7 +23,8 @@ void FakeClock::Advance(absl::Duration duration) {
 
 void FakeClock::WaitForSleepers(int count) {
   MutexLock lock(&mutex_);
-  const auto enough = [this, count]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return sleepers_ >= count; };
+  const auto enough = [this, count]()
+                          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return sleepers_ >= count; };
   mutex_.Await(Condition(&enough));
 }
 

@@ -44,10 +44,12 @@ std::shared_ptr<spdlog::logger> MakeLogger(absl::string_view program_name, LogLe
   return logger;
 }
 
-// The process's log. shared_ptr: a thread may be writing while InitLogging puts another logger in place.
+// The process's log. shared_ptr: a thread may be writing while InitLogging puts another logger in
+// place.
 struct LogState {
   Mutex mutex;
-  std::shared_ptr<spdlog::logger> logger ABSL_GUARDED_BY(mutex) = MakeLogger("leap", LogLevel::kInfo);
+  std::shared_ptr<spdlog::logger> logger ABSL_GUARDED_BY(mutex) = MakeLogger("leap",
+                                                                             LogLevel::kInfo);
   bool capturing ABSL_GUARDED_BY(mutex) = false;
   std::vector<std::string> captured ABSL_GUARDED_BY(mutex);
 };
@@ -87,8 +89,8 @@ absl::StatusOr<LogLevel> ParseLogLevel(absl::string_view text) {
     names.push_back(row.name);
   }
   return MakeError(absl::StatusCode::kInvalidArgument, ErrorReason::kConfigInvalid,
-                   absl::StrCat("expected a log level of debug, info, warning or error, saw '", text, "'",
-                                DidYouMean(text, names)),
+                   absl::StrCat("expected a log level of debug, info, warning or error, saw '",
+                                text, "'", DidYouMean(text, names)),
                    {{"log_level", std::string(text)}});
 }
 
@@ -110,7 +112,8 @@ LogField::LogField(absl::string_view key, const absl::Status& status) : key_(key
 
 std::string LogField::Quoted(absl::string_view text) {
   bool plain = !text.empty();
-  for (const char c : text) plain = plain && absl::ascii_isgraph(static_cast<unsigned char>(c)) && c != '"' && c != '=';
+  for (const char c : text)
+    plain = plain && absl::ascii_isgraph(static_cast<unsigned char>(c)) && c != '"' && c != '=';
   return plain ? std::string(text) : absl::StrCat("\"", absl::Utf8SafeCEscape(text), "\"");
 }
 
@@ -122,7 +125,9 @@ void InitLogging(absl::string_view program_name, LogLevel level) {
 
 void LogDebug(absl::string_view event, LogFields fields) { Write(LogLevel::kDebug, event, fields); }
 void LogInfo(absl::string_view event, LogFields fields) { Write(LogLevel::kInfo, event, fields); }
-void LogWarning(absl::string_view event, LogFields fields) { Write(LogLevel::kWarning, event, fields); }
+void LogWarning(absl::string_view event, LogFields fields) {
+  Write(LogLevel::kWarning, event, fields);
+}
 void LogError(absl::string_view event, LogFields fields) { Write(LogLevel::kError, event, fields); }
 
 ScopedLogCapture::ScopedLogCapture() {

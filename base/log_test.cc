@@ -15,19 +15,23 @@ using ::testing::MatchesRegex;
 TEST(Log, ALineIsTheEventAndItsFieldsInOrder) {
   ScopedLogCapture capture;
 
-  LogInfo("leap_accepted", {{"job", "tiny"}, {"leap", uint64_t{3}}, {"gain", 0.012}, {"durable", true}});
+  LogInfo("leap_accepted",
+          {{"job", "tiny"}, {"leap", uint64_t{3}}, {"gain", 0.012}, {"durable", true}});
   LogWarning("queue_full");
 
-  EXPECT_THAT(capture.lines(), ElementsAre("info leap_accepted job=tiny leap=3 gain=0.012 durable=true",
-                                           "warning queue_full"));
+  EXPECT_THAT(capture.lines(),
+              ElementsAre("info leap_accepted job=tiny leap=3 gain=0.012 durable=true",
+                          "warning queue_full"));
 }
 
 TEST(Log, TextThatWouldBreakTheLineIsQuoted) {
   ScopedLogCapture capture;
 
-  LogInfo("e", {{"a", "two words"}, {"b", "line\nbreak \"x\""}, {"c", ""}, {"d", std::string("k=v")}});
+  LogInfo("e",
+          {{"a", "two words"}, {"b", "line\nbreak \"x\""}, {"c", ""}, {"d", std::string("k=v")}});
 
-  EXPECT_THAT(capture.lines(), ElementsAre(R"(info e a="two words" b="line\nbreak \"x\"" c="" d="k=v")"));
+  EXPECT_THAT(capture.lines(),
+              ElementsAre(R"(info e a="two words" b="line\nbreak \"x\"" c="" d="k=v")"));
 }
 
 TEST(Log, NumbersKeepTheirPrecision) {
@@ -41,11 +45,13 @@ TEST(Log, NumbersKeepTheirPrecision) {
 TEST(Log, AStatusShowsCodeReasonAndMessage) {
   ScopedLogCapture capture;
 
-  LogError("rpc_failed", {{"status", MakeError(absl::StatusCode::kNotFound, ErrorReason::kJobNotFound, "no job 'x'")}});
+  LogError("rpc_failed", {{"status", MakeError(absl::StatusCode::kNotFound,
+                                               ErrorReason::kJobNotFound, "no job 'x'")}});
   LogDebug("rpc_done", {{"status", absl::OkStatus()}});
 
-  EXPECT_THAT(capture.lines(), ElementsAre(R"(error rpc_failed status="NOT_FOUND JOB_NOT_FOUND: no job \'x\'")",
-                                           "debug rpc_done status=OK"));
+  EXPECT_THAT(capture.lines(),
+              ElementsAre(R"(error rpc_failed status="NOT_FOUND JOB_NOT_FOUND: no job \'x\'")",
+                          "debug rpc_done status=OK"));
 }
 
 TEST(Log, WritesTimeLevelAndProgramToStandardError) {
@@ -55,8 +61,9 @@ TEST(Log, WritesTimeLevelAndProgramToStandardError) {
   LogDebug("unseen");
   LogInfo("started", {{"port", 7700}});
 
-  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
-              MatchesRegex("[0-9]{4}-[0-9-]+T[0-9:]+\\.[0-9]{3}Z info leap-test started port=7700\n"));
+  EXPECT_THAT(
+      ::testing::internal::GetCapturedStderr(),
+      MatchesRegex("[0-9]{4}-[0-9-]+T[0-9:]+\\.[0-9]{3}Z info leap-test started port=7700\n"));
 }
 
 TEST(Log, LevelsAreReadByNameAndASlipIsExplained) {

@@ -1,8 +1,10 @@
-// leap::Mutex, leap::MutexLock and leap::Condition: Abseil's, under names that a sanitizer build can replace.
+// leap::Mutex, leap::MutexLock and leap::Condition: Abseil's, under names that a sanitizer build
+// can replace.
 //
-// Debian's Abseil is not instrumented, so ThreadSanitizer cannot see its mutexes and would report every guarded member as
-// a race. Under the tsan preset these names mean a small twin made of std::mutex, which ThreadSanitizer understands. It
-// has the members Leap uses, with Abseil's meaning; add here what you need there.
+// Debian's Abseil is not instrumented, so ThreadSanitizer cannot see its mutexes and would report
+// every guarded member as a race. Under the tsan preset these names mean a small twin made of
+// std::mutex, which ThreadSanitizer understands. It has the members Leap uses, with Abseil's
+// meaning; add here what you need there.
 //
 // Waiting is Await with a condition and a deadline; there is no condition variable:
 //
@@ -31,7 +33,8 @@ using Condition = absl::Condition;
 
 namespace leap {
 
-using Condition = absl::Condition;  // only evaluated, under our lock; it synchronises nothing by itself
+using Condition =
+    absl::Condition;  // only evaluated, under our lock; it synchronises nothing by itself
 
 class ABSL_LOCKABLE Mutex {
  public:

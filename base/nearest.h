@@ -9,8 +9,9 @@
 
 namespace leap {
 
-// The candidate with the fewest single-character edits (insert, delete, replace, swap of neighbours; case ignored) from
-// `name`; the first of equals. Nothing if even the best is further than a third of the longer word, at least one edit.
+// The candidate with the fewest single-character edits (insert, delete, replace, swap of
+// neighbours; case ignored) from `name`; the first of equals. Nothing if even the best is further
+// than a third of the longer word, at least one edit.
 std::optional<std::string> Nearest(absl::string_view name,
                                    std::span<const absl::string_view> candidates);
 

@@ -53,7 +53,8 @@ void Install(int signal, void (*handler)(int)) {
 
 StopSignal::StopSignal() {
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) std::abort();  // no descriptor left at start-up: nothing would work
+  if (pipe2(ends, O_CLOEXEC) != 0)
+    std::abort();  // no descriptor left at start-up: nothing would work
   read_fd_ = ends[0];
   g_stop = kNone;
   g_write_fd = ends[1];
@@ -78,7 +79,8 @@ int StopSignal::Wait() {
 std::optional<int> StopSignal::WaitFor(absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
   for (;;) {
-    const int64_t left_ms = std::clamp<int64_t>(absl::ToInt64Milliseconds(deadline - absl::Now()), 0, 3'600'000);
+    const int64_t left_ms =
+        std::clamp<int64_t>(absl::ToInt64Milliseconds(deadline - absl::Now()), 0, 3'600'000);
     pollfd readable = {.fd = read_fd_, .events = POLLIN, .revents = 0};
     const int ready = poll(&readable, 1, static_cast<int>(left_ms));
     if (ready > 0) return g_stop.load();

@@ -1,4 +1,5 @@
-// SIGTERM and SIGINT as something a program can wait for, so that it can shut down in its own order.
+// SIGTERM and SIGINT as something a program can wait for, so that it can shut down in its own
+// order.
 //
 //   int main() {
 //     StopSignal stop;                       // before any thread is started
@@ -7,7 +8,8 @@
 //     …stop, join…
 //   }
 //
-// A second signal ends the process at once, with the usual status: an operator who insists is obeyed.
+// A second signal ends the process at once, with the usual status: an operator who insists is
+// obeyed.
 #pragma once
 
 #include <optional>
@@ -16,8 +18,8 @@
 
 namespace leap {
 
-// Create one, in main, before other threads exist. Its methods are thread-safe. Also ignores SIGPIPE: a peer that went
-// away is an error of the call that wrote to it.
+// Create one, in main, before other threads exist. Its methods are thread-safe. Also ignores
+// SIGPIPE: a peer that went away is an error of the call that wrote to it.
 class StopSignal {
  public:
   StopSignal();
@@ -25,7 +27,8 @@ class StopSignal {
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
 
-  // Blocks until a signal has come (SIGTERM or SIGINT is returned) or Request was called (0 is returned).
+  // Blocks until a signal has come (SIGTERM or SIGINT is returned) or Request was called (0 is
+  // returned).
   int Wait();
 
   // The same, at most this long; nothing if none came.

@@ -39,7 +39,10 @@ TEST(StopSignal, WakesAWaitingThread) {
 }
 
 TEST(StopSignal, CanBeMadeAgain) {
-  { StopSignal stop; stop.Request(); }
+  {
+    StopSignal stop;
+    stop.Request();
+  }
   StopSignal again;
 
   EXPECT_FALSE(again.requested());

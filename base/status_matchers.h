@@ -1,8 +1,8 @@
 // Test-only matchers for absl::Status and absl::StatusOr, named like those of today's Abseil.
 //
 //   EXPECT_THAT(queue.Push(1), IsOk());
-//   EXPECT_THAT(ParseJobSpec(""), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("empty")));
-//   EXPECT_THAT(ParseHex64("ff"), IsOkAndHolds(255));
+//   EXPECT_THAT(ParseJobSpec(""), StatusIs(absl::StatusCode::kInvalidArgument,
+//   HasSubstr("empty"))); EXPECT_THAT(ParseHex64("ff"), IsOkAndHolds(255));
 //   ASSERT_OK_AND_ASSIGN(JobSpec spec, ParseJobSpec(text));   // or fails the test and returns
 #pragma once
 
@@ -31,7 +31,8 @@ class IsOkAndHoldsMatcher {
   explicit IsOkAndHoldsMatcher(InnerMatcher inner) : inner_(std::move(inner)) {}
 
   template <typename StatusOrT>
-  operator ::testing::Matcher<StatusOrT>() const {  // NOLINT: the conversion is the point of a polymorphic matcher
+  operator ::testing::Matcher<StatusOrT>()
+      const {  // NOLINT: the conversion is the point of a polymorphic matcher
     return ::testing::Matcher<StatusOrT>(new Impl<StatusOrT>(inner_));
   }
 
@@ -92,9 +93,8 @@ MATCHER_P2(StatusIs, code, message,
                ::testing::DescribeMatcher<std::string>(message)) {
   const absl::Status& status = status_matchers_internal::StatusOf(arg);
   *result_listener << "which is " << status;
-  return status.code() == code &&
-         ::testing::Matches(::testing::MatcherCast<std::string>(message))(
-             std::string(status.message()));
+  return status.code() == code && ::testing::Matches(::testing::MatcherCast<std::string>(message))(
+                                      std::string(status.message()));
 }
 
 // Matches a Status or StatusOr that carries this reason (base/error_reason.h).

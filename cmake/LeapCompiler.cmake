@@ -39,9 +39,10 @@ endif()
 
 find_program(LEAP_CCACHE ccache)
 if(LEAP_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  # The sloppiness is what lets ccache serve files that use a precompiled header.
+  # The sloppiness lets ccache serve files that use a precompiled header; the base folder, clones and presets share.
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
-    CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${LEAP_CCACHE})
+    CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+    CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${LEAP_CCACHE})
 endif()
 
 # Installed binaries find their libraries beside them, wherever the tree is put.

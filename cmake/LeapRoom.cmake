@@ -31,8 +31,8 @@ endfunction()
 
 # leap_test(NAME SOURCES file... DEPS target... [TIMEOUT seconds] [LABELS label...] [BINARIES target...]): one GoogleTest
 # program and one ctest entry, both called NAME. One program per room keeps linking cheap; ctest -R and --gtest_filter
-# pick. LEAP_SOURCE_DIR is the repository's root, for test data. BINARIES are programs that the test starts: they are
-# built first, and the test sees where they are as LEAP_BINARY_DIR (the root of the build folder).
+# pick. Test data and built programs are found through base/test_paths.h; BINARIES are the programs that the test starts,
+# so that they are built first.
 function(leap_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;DEPS;LABELS;BINARIES")
   leap_check_arguments(leap_test "${arg_UNPARSED_ARGUMENTS}")
@@ -41,9 +41,7 @@ function(leap_test name)
   endif()
   add_executable(${name} ${arg_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
-  target_compile_definitions(${name} PRIVATE
-    LEAP_SOURCE_DIR="${PROJECT_SOURCE_DIR}" LEAP_BINARY_DIR="${PROJECT_BINARY_DIR}")
-  target_link_libraries(${name} PRIVATE ${arg_DEPS} GTest::gmock GTest::gtest GTest::gtest_main leap_warnings)
+  target_link_libraries(${name} PRIVATE ${arg_DEPS} leap_test_paths GTest::gmock GTest::gtest GTest::gtest_main leap_warnings)
   if(arg_BINARIES)
     add_dependencies(${name} ${arg_BINARIES})
   endif()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes this machine able to build Leap: system packages, LibTorch, the formatter. Safe to run again; quick when done.
 #
-#   scripts/setup.sh              packages, LibTorch for CPU (.deps/libtorch), clang-format (.deps/venv)
+#   scripts/setup.sh              packages, LibTorch for CPU (.deps/libtorch), clang-format (.deps/tools)
 #   scripts/setup.sh --no-torch   the same without LibTorch: enough for the coordinator and leapctl
 #   scripts/setup.sh --cuda       additionally nvcc, NCCL and CUDA's libraries (.deps/cuda)
 #
@@ -41,16 +41,15 @@ missing_packages() {
   for package in $(grep -v '^#' "$PINS/apt.txt"); do
     dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || echo "$package"
   done
-  # A Python from elsewhere may bring pip and venv along; Debian's does not.
+  # A Python from elsewhere may bring pip along; Debian's does not.
   python3 -c 'import pip' 2>/dev/null || echo python3-pip
-  python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
 }
 
 install_packages() {
   if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     if [ "${LEAP_SKIP_PACKAGES:-}" = 1 ]; then return; fi
     die "this is not Debian or Ubuntu; install what these packages bring, then run again with LEAP_SKIP_PACKAGES=1:
-$(grep -v '^#' "$PINS/apt.txt" | tr '\n' ' ')python3-pip python3-venv"
+$(grep -v '^#' "$PINS/apt.txt" | tr '\n' ' ')python3-pip"
   fi
   local missing
   missing=$(missing_packages | tr '\n' ' ')
@@ -115,6 +114,20 @@ setup_libtorch() {
   rm -rf $tmp
 }
 
+setup_tools() {
+  local pins=$PINS/tools.txt
+  if current $DEPS/tools $pins; then say "tools: $DEPS/tools is up to date"; return; fi
+  if [ "$(uname -m)" != x86_64 ]; then say "tools: no pinned clang-format for $(uname -m); make format will not work"; return; fi
+  local tmp=$DEPS/tmp-tools
+  rm -rf $tmp && mkdir -p $tmp/wheels $tmp/out
+  say "tools: fetching $(grep -o '^clang-format==[^ ]*' $pins)"
+  fetch_wheels $pins $tmp/wheels
+  unzip -q -j $tmp/wheels/clang_format-*.whl '*/data/bin/clang-format' -d $tmp/out
+  chmod +x $tmp/out/clang-format
+  publish $tmp/out $DEPS/tools $pins
+  rm -rf $tmp
+}
+
 # --- what runs -------------------------------------------------------------------------------------------------------
 
 main() {
@@ -122,6 +135,7 @@ main() {
   mkdir -p $DEPS
   exec 9>$DEPS/.lock
   flock 9  # two set-ups at once would unpack over each other
+  setup_tools
   if [ $with_torch = 1 ]; then setup_libtorch; else say "LibTorch: left out (--no-torch)"; fi
   if [ $with_cuda = 1 ]; then die "--cuda: not written yet"; fi
   say "done"
