@@ -46,6 +46,6 @@ if(LEAP_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
 endif()
 
 # Installed binaries find their libraries beside them, wherever the tree is put.
+set(CMAKE_INSTALL_LIBDIR lib)  # beside bin/ on every distribution
 include(GNUInstallDirs)
 set(CMAKE_INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
-set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "")  # binaries lie in their room's folder: build/dev/leapctl/leapctl

@@ -26,7 +26,10 @@ function(leap_binary name)
   add_executable(${name} ${arg_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${arg_DEPS} leap_warnings)
-  install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  # DT_RPATH, not DT_RUNPATH: the libraries installed beside it must find one another too.
+  target_link_options(${name} PRIVATE -Wl,--disable-new-dtags)
+  install(TARGETS ${name} RUNTIME_DEPENDENCY_SET leap_runtime RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  set_property(GLOBAL PROPERTY LEAP_HAS_BINARIES TRUE)
 endfunction()
 
 # leap_test(NAME SOURCES file... DEPS target... [TIMEOUT seconds] [LABELS label...] [BINARIES target...]): one GoogleTest

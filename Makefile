@@ -1,0 +1,38 @@
+# The everyday commands. Each works on a clean clone; `make` alone lists them.
+
+PRESET ?= dev
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build test demo format check clean
+
+help:            ## this list
+	@awk -F '## *' '/^[a-z]+:.*##/ {split($$1, target, ":"); printf "  make %-8s %s\n", target[1], $$2}' $(MAKEFILE_LIST)
+	@echo "  PRESET=$(PRESET) (see CMakePresets.json: dev release asan tsan clang no-torch cuda), JOBS=$(JOBS)"
+
+setup:           ## install what a build needs: packages, LibTorch into .deps/ (about a minute the first time)
+	@scripts/setup.sh $(if $(filter no-torch tsan,$(PRESET)),--no-torch) $(if $(filter cuda,$(PRESET)),--cuda)
+
+build: setup     ## configure and compile into build/PRESET
+	@cmake --preset $(PRESET) -Wno-dev >/dev/null
+	@cmake --build build/$(PRESET) -j $(JOBS)
+
+test: build      ## build, then run every test
+	@ctest --preset $(PRESET) -j $(JOBS)
+
+demo:            ## coordinator, workers and a verifier on this machine, until leaps are accepted
+	@$(MAKE) --no-print-directory build PRESET=release
+	@scripts/demo.sh
+
+format:          ## format every C++ file with the pinned clang-format
+	@scripts/setup.sh --no-torch >/dev/null
+	@scripts/format.sh
+
+check:           ## formatting, and the house's rules about includes and bans
+	@scripts/setup.sh --no-torch >/dev/null
+	@scripts/format.sh --check
+	@scripts/check_house.py --self-test
+	@scripts/check_house.py
+
+clean:           ## remove build/ (fetched things stay in .deps/)
+	rm -rf build
