@@ -1,7 +1,9 @@
-// How a model's parameters lie in one flat vector of fp32, and how that vector is cut into shards and blocks.
+// How a model's parameters lie in one flat vector of fp32, and how that vector is cut into shards
+// and blocks.
 //
-// The flat order is the order of `tensors` (the engine's, by name as in Hugging Face's GPT-2). Shards are whole
-// blocks, so that digests of shards add up to the digest of the weights whatever the world size (core/digest.h).
+// The flat order is the order of `tensors` (the engine's, by name as in Hugging Face's GPT-2).
+// Shards are whole blocks, so that digests of shards add up to the digest of the weights whatever
+// the world size (core/digest.h).
 #pragma once
 
 #include <cstdint>
@@ -36,8 +38,8 @@ struct WeightLayout {
   bool operator==(const WeightLayout&) const = default;
 };
 
-// The shard of `rank` among `world_size`: contiguous whole blocks, sizes differing by at most one block; the last
-// block may be short. A rank beyond the number of blocks gets an empty range.
+// The shard of `rank` among `world_size`: contiguous whole blocks, sizes differing by at most one
+// block; the last block may be short. A rank beyond the number of blocks gets an empty range.
 FlatRange ShardOf(int64_t size, int rank, int world_size);
 
 }  // namespace leap

@@ -1,13 +1,14 @@
-// Regimes: how predictable the trajectory is just now, from the similarity of consecutive fingerprints
-// (Leap+Verify section 2: s_t = cosine of the fingerprints at t and t-Δ).
+// Regimes: how predictable the trajectory is just now, from the similarity of consecutive
+// fingerprints (Leap+Verify section 2: s_t = cosine of the fingerprints at t and t-Δ).
 //
-// Pure and deterministic: similarities in, regime and reason out. One tracker per job, owned by the job's machine.
+// Pure and deterministic: similarities in, regime and reason out. One tracker per job, owned by the
+// job's machine.
 #pragma once
 
 #include <cstdint>
 #include <deque>
-#include <string>
 #include <span>
+#include <string>
 
 #include "core/job_spec.h"
 
@@ -18,18 +19,18 @@ const char* RegimeName(Regime regime);  // "unknown" | "chaotic" | "transition" 
 
 struct RegimeReading {
   int64_t step = 0;
-  double similarity = 0;   // NaN for the first snapshot
+  double similarity = 0;  // NaN for the first snapshot
   Regime regime = Regime::kUnknown;
-  bool confirmed = false;  // the same regime twice in a row
+  bool confirmed = false;            // the same regime twice in a row
   double tau_low = 0, tau_high = 0;  // the thresholds in force
-  std::string reason;      // a sentence
+  std::string reason;                // a sentence
 };
 
 class RegimeTracker {
  public:
   explicit RegimeTracker(const RegimeSpec& spec);
-  // `similarity` must be of consecutive snapshots; NaN: no predecessor (unknown). Steps must rise; a step at or
-  // below the last one returns the last reading unchanged.
+  // `similarity` must be of consecutive snapshots; NaN: no predecessor (unknown). Steps must rise;
+  // a step at or below the last one returns the last reading unchanged.
   RegimeReading Observe(int64_t step, double similarity);
   const RegimeReading& current() const { return current_; }
 
@@ -39,8 +40,9 @@ class RegimeTracker {
   RegimeReading current_;
 };
 
-// Cosine similarity of two fingerprints: the mean over probes of the per-probe cosine is `kPerProbe` (the code's
-// form), one cosine over the concatenation is `kConcatenated` (the paper's; ours). Double accumulation in order.
+// Cosine similarity of two fingerprints: the mean over probes of the per-probe cosine is
+// `kPerProbe` (the code's form), one cosine over the concatenation is `kConcatenated` (the paper's;
+// ours). Double accumulation in order.
 double CosineSimilarity(std::span<const float> a, std::span<const float> b);
 
 }  // namespace leap

@@ -1,9 +1,10 @@
-// AdamW's update direction, read off its moments. Adam: Kingma & Ba 2015, algorithm 1; AdamW: Loshchilov & Hutter
-// 2019, algorithm 2, in the arithmetic of PyTorch's torch.optim.AdamW.
+// AdamW's update direction, read off its moments. Adam: Kingma & Ba 2015, algorithm 1; AdamW:
+// Loshchilov & Hutter 2019, algorithm 2, in the arithmetic of PyTorch's torch.optim.AdamW.
 //
 //   u = m/(1 - β1^T) / (√v / √(1 - β2^T) + ε)          T = updates done so far
 //
-// The first bias correction is left to the caller, who folds it into the learning rate's coefficient (in double).
+// The first bias correction is left to the caller, who folds it into the learning rate's
+// coefficient (in double).
 #pragma once
 
 #include <cmath>
@@ -19,7 +20,8 @@ struct AdamScalars {
   float epsilon = 0;
 };
 
-// Before the first update (T = 0) the moments are zero and so is the direction: corrections are taken as 1.
+// Before the first update (T = 0) the moments are zero and so is the direction: corrections are
+// taken as 1.
 inline AdamScalars ScalarsOf(const AdamContext& adam) {
   AdamScalars scalars;
   scalars.epsilon = static_cast<float>(adam.epsilon);

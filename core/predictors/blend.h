@@ -1,5 +1,5 @@
-// Affine blends of snapshots, written as displacements from the newest one, so that snapshots that agree blend to
-// themselves exactly and rounding is relative to how far they lie apart.
+// Affine blends of snapshots, written as displacements from the newest one, so that snapshots that
+// agree blend to themselves exactly and rounding is relative to how far they lie apart.
 #pragma once
 
 #include <cstddef>
@@ -7,10 +7,10 @@
 
 namespace leap {
 
-// out = θ_0 + (w_1·(θ_1 - θ_0) + w_2·(θ_2 - θ_0) + …), summed from the left; weights[k] is the weight of
-// snapshots[k + 1], so weights.size() + 1 snapshots are read. Without weights, out = θ_0.
-inline void BlendSnapshots(std::span<const std::span<const float>> snapshots, std::span<const float> weights,
-                           std::span<float> out) {
+// out = θ_0 + (w_1·(θ_1 - θ_0) + w_2·(θ_2 - θ_0) + …), summed from the left; weights[k] is the
+// weight of snapshots[k + 1], so weights.size() + 1 snapshots are read. Without weights, out = θ_0.
+inline void BlendSnapshots(std::span<const std::span<const float>> snapshots,
+                           std::span<const float> weights, std::span<float> out) {
   const float* now = snapshots[0].data();
   for (size_t k = 0; k < weights.size(); ++k) {
     const float* other = snapshots[k + 1].data();

@@ -20,7 +20,8 @@ class LinearPredictor final : public Predictor {
                std::span<float> out) const override {
     const float* now = in.snapshots[0].data();
     const float* before = in.snapshots[1].data();
-    const float c = static_cast<float>(static_cast<double>(horizon_steps) / static_cast<double>(interval_steps_));
+    const float c = static_cast<float>(static_cast<double>(horizon_steps) /
+                                       static_cast<double>(interval_steps_));
     for (size_t i = 0; i < out.size(); ++i) {
       const float displacement = now[i] - before[i];
       const float step = c * displacement;

@@ -1,17 +1,20 @@
-// outer-nesterov: Nesterov momentum on the displacement of a whole interval (SNOO, arXiv 2510.15830; policies.md
-// section 4.1, where its saving was measured). Parameters eta (η, 0.8) and mu (μ, 0.5).
+// outer-nesterov: Nesterov momentum on the displacement of a whole interval (SNOO, arXiv
+// 2510.15830; policies.md section 4.1, where its saving was measured). Parameters eta (η, 0.8) and
+// mu (μ, 0.5).
 //
-// State: o, the outer point, and b, its momentum. At the first snapshot after warm-up o = θ, b = 0. At snapshot t:
+// State: o, the outer point, and b, its momentum. At the first snapshot after warm-up o = θ, b = 0.
+// At snapshot t:
 //
-//   o ← anchor (θ̂ of the applied leap at t-Δ, else θ_{t-Δ});  d = θ_t - o;  b ← μ·b + d      AdvanceState
-//   θ̂ = o + η·(d + μ·b)                                                                   Predict
+//   o ← anchor (θ̂ of the applied leap at t-Δ, else θ_{t-Δ});  d = θ_t - o;  b ← μ·b + d
+//   AdvanceState θ̂ = o + η·(d + μ·b) Predict
 //
-// Predict evaluates the algebraically equal θ̂ = θ_t + ((η-1)·d + ημ·b): o + η·d = θ_t + (η-1)·d. Written so, η = 1 and
-// μ = 0 gives θ_t itself (o + (θ_t - o) need not, in fp32), and the rounding is relative to the displacement that a
-// rebase adds, not to the weight. (A weight of -0 may come out as +0; they compare equal.)
+// Predict evaluates the algebraically equal θ̂ = θ_t + ((η-1)·d + ημ·b): o + η·d = θ_t + (η-1)·d.
+// Written so, η = 1 and μ = 0 gives θ_t itself (o + (θ_t - o) need not, in fp32), and the rounding
+// is relative to the displacement that a rebase adds, not to the weight. (A weight of -0 may come
+// out as +0; they compare equal.)
 //
-// Per element: d = θ_t - o; p = c1·d; q = c2·b; θ̂ = θ_t + (p + q), with c1 = float(η-1), c2 = float(η·μ); and
-// b ← float(μ)·b + d.
+// Per element: d = θ_t - o; p = c1·d; q = c2·b; θ̂ = θ_t + (p + q), with c1 = float(η-1), c2 =
+// float(η·μ); and b ← float(μ)·b + d.
 
 #include <algorithm>
 #include <cstddef>
@@ -29,9 +32,12 @@ class OuterNesterovPredictor final : public Predictor {
   OuterNesterovPredictor(double eta, double mu) : eta_(eta), mu_(mu) {}
 
   absl::string_view name() const override { return "outer-nesterov"; }
-  PredictorNeeds needs() const override { return {.snapshots = 1, .state_buffers = 2, .horizon = false}; }
+  PredictorNeeds needs() const override {
+    return {.snapshots = 1, .state_buffers = 2, .horizon = false};
+  }
 
-  void Predict(const PredictorInputs& in, int64_t, const WeightLayout&, std::span<float> out) const override {
+  void Predict(const PredictorInputs& in, int64_t, const WeightLayout&,
+               std::span<float> out) const override {
     const float* theta = in.snapshots[0].data();
     const float* outer = in.state[kOuterPoint].data();
     const float* momentum = in.state[kMomentum].data();

@@ -1,11 +1,13 @@
-// quadratic: θ̂ = θ_t + s·d1 + c2·d2, with s = K/Δ, d1 = θ_t - θ_{t-Δ} and d2 = d1 - (θ_{t-Δ} - θ_{t-2Δ}).
+// quadratic: θ̂ = θ_t + s·d1 + c2·d2, s = K/Δ, with backward differences d1 = θ_t - θ_{t-Δ} and
+// d2 = d1 - (θ_{t-Δ} - θ_{t-2Δ}).
 //
-//   form newton  c2 = ½s(s+1)                  the parabola through the three snapshots (Newton's backward form)
-//   form paper   c2 = ½s(s-1)                  Leap+Verify section 3, as printed
-//   form code    c2 = ½s² · min(1, ½‖d1‖/‖d2‖)  the reference code; the second factor per tensor, from Scales()
+// form newton: c2 = ½s(s+1), the parabola through the three snapshots (Newton's backward form).
+// form paper:  c2 = ½s(s-1), Leap+Verify section 3, as printed.
+// form code:   c2 = ½s²·min(1, ½‖d1‖/‖d2‖), the reference code; the minimum per tensor, by
+// Scales().
 //
-// Per element: d1, d2 as above; θ̂ = (θ_t + c1·d1) + c2·d2, with c1 = float(s) and c2 rounded to float once (per tensor
-// in form code).
+// Per element: d1, d2 as above; θ̂ = (θ_t + c1·d1) + c2·d2, with c1 = float(s) and c2 rounded to
+// float once (per tensor in form code).
 
 #include <cmath>
 #include <cstddef>
@@ -31,18 +33,21 @@ inline Differences DifferencesOf(float now, float before, float earlier) {
 
 class QuadraticPredictor final : public Predictor {
  public:
-  QuadraticPredictor(Form form, int64_t interval_steps) : form_(form), interval_steps_(interval_steps) {}
+  QuadraticPredictor(Form form, int64_t interval_steps)
+      : form_(form), interval_steps_(interval_steps) {}
 
   absl::string_view name() const override { return "quadratic"; }
   PredictorNeeds needs() const override { return {.snapshots = 3, .scales = form_ == Form::kCode}; }
 
-  std::vector<double> Scales(const PredictorInputs& whole, const WeightLayout& layout) const override {
+  std::vector<double> Scales(const PredictorInputs& whole,
+                             const WeightLayout& layout) const override {
     if (form_ != Form::kCode) return {};
     std::vector<double> scales(layout.tensors.size(), 1.0);
     ForEachSlot(layout, whole.range, [&](size_t tensor, size_t begin, size_t end) {
       double first = 0, second = 0;  // sums of squares, in order
       for (size_t i = begin; i < end; ++i) {
-        const Differences d = DifferencesOf(whole.snapshots[0][i], whole.snapshots[1][i], whole.snapshots[2][i]);
+        const Differences d =
+            DifferencesOf(whole.snapshots[0][i], whole.snapshots[1][i], whole.snapshots[2][i]);
         first += static_cast<double>(d.first) * d.first;
         second += static_cast<double>(d.second) * d.second;
       }
@@ -90,7 +95,9 @@ class QuadraticPredictor final : public Predictor {
 
 PredictorRegistration QuadraticRegistration() {
   return {.name = "quadratic",
-          .summary = "A parabola through the last three snapshots, or one of the two published variants of it.",
+          .summary =
+              "A parabola through the last three snapshots, or one of the two published variants "
+              "of it.",
           .forms = {"newton", "paper", "code"},
           .make = [](const PredictorArgs& args) -> std::unique_ptr<Predictor> {
             const Form form = args.form == "code"    ? Form::kCode

@@ -1,5 +1,6 @@
-// How a predictor enters the registry. A predictor's file defines one function that returns its registration and says
-// everything about it; core/predictors/registry.cc names that function on one line. There are no static initialisers.
+// How a predictor enters the registry. A predictor's file defines one function that returns its
+// registration and says everything about it; core/predictors/registry.cc names that function on one
+// line. There are no static initialisers.
 //
 //   PredictorRegistration Linear() {
 //     return {.name = "linear", .summary = "...", .make = [](const PredictorArgs& args) ... };
@@ -26,7 +27,8 @@ struct ParamRule {
   std::vector<std::string> forms;  // forms that read it; empty: all
 };
 
-// A PredictorSpec that was found valid, with form and parameters filled in. Factories need check nothing.
+// A PredictorSpec that was found valid, with form and parameters filled in. Factories need check
+// nothing.
 struct PredictorArgs {
   std::string form;
   std::map<std::string, double> params;  // every parameter of the registration
@@ -41,7 +43,7 @@ struct PredictorRegistration {
   std::string summary;             // one sentence
   std::vector<std::string> forms;  // first is the default; empty: no forms
   std::vector<ParamRule> params;
-  bool backward = false;           // takes horizons at or below zero too
+  bool backward = false;  // takes horizons at or below zero too
   std::unique_ptr<Predictor> (*make)(const PredictorArgs& args) = nullptr;
 };
 

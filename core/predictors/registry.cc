@@ -35,7 +35,8 @@ constexpr int64_t kMaxHorizonSteps = 1'000'000;
 
 const std::vector<PredictorRegistration>& Registrations() {
 #define LEAP_CALL(Name) Name##Registration(),
-  static const auto* const registrations = new std::vector<PredictorRegistration>{LEAP_PREDICTORS(LEAP_CALL)};
+  static const auto* const registrations =
+      new std::vector<PredictorRegistration>{LEAP_PREDICTORS(LEAP_CALL)};
 #undef LEAP_CALL
   return *registrations;
 }
@@ -44,10 +45,12 @@ absl::Status Invalid(const std::string& message) {
   return MakeError(absl::StatusCode::kInvalidArgument, ErrorReason::kJobSpecInvalid, message);
 }
 
-absl::Status UnknownName(absl::string_view what, absl::string_view name, const std::vector<std::string>& valid) {
+absl::Status UnknownName(absl::string_view what, absl::string_view name,
+                         const std::vector<std::string>& valid) {
   const std::vector<absl::string_view> candidates(valid.begin(), valid.end());
-  return Invalid(absl::StrCat("unknown ", what, " '", name, "'", DidYouMean(name, candidates), "; expected one of: ",
-                              valid.empty() ? "(none)" : absl::StrJoin(valid, ", ")));
+  return Invalid(
+      absl::StrCat("unknown ", what, " '", name, "'", DidYouMean(name, candidates),
+                   "; expected one of: ", valid.empty() ? "(none)" : absl::StrJoin(valid, ", ")));
 }
 
 absl::StatusOr<const PredictorRegistration*> Find(absl::string_view name) {
@@ -59,27 +62,34 @@ absl::StatusOr<const PredictorRegistration*> Find(absl::string_view name) {
   return UnknownName("predictor", name, names);
 }
 
-absl::StatusOr<std::string> ResolveForm(const PredictorRegistration& predictor, const std::string& form) {
+absl::StatusOr<std::string> ResolveForm(const PredictorRegistration& predictor,
+                                        const std::string& form) {
   if (form.empty()) return predictor.forms.empty() ? std::string() : predictor.forms.front();
-  if (predictor.forms.empty()) return Invalid(absl::StrCat("predictor '", predictor.name, "' has no forms, saw '", form, "'"));
+  if (predictor.forms.empty())
+    return Invalid(absl::StrCat("predictor '", predictor.name, "' has no forms, saw '", form, "'"));
   if (std::ranges::find(predictor.forms, form) != predictor.forms.end()) return form;
-  return UnknownName(absl::StrCat("form of predictor '", predictor.name, "'"), form, predictor.forms);
+  return UnknownName(absl::StrCat("form of predictor '", predictor.name, "'"), form,
+                     predictor.forms);
 }
 
-absl::Status CheckParam(const PredictorRegistration& predictor, const ParamRule& rule, const std::string& form,
-                        double value) {
-  const std::string what = absl::StrCat("parameter '", rule.name, "' of predictor '", predictor.name, "'");
+absl::Status CheckParam(const PredictorRegistration& predictor, const ParamRule& rule,
+                        const std::string& form, double value) {
+  const std::string what =
+      absl::StrCat("parameter '", rule.name, "' of predictor '", predictor.name, "'");
   if (!rule.forms.empty() && std::ranges::find(rule.forms, form) == rule.forms.end()) {
-    return Invalid(absl::StrCat(what, " belongs to form ", absl::StrJoin(rule.forms, ", "), ", not to '", form, "'"));
+    return Invalid(absl::StrCat(what, " belongs to form ", absl::StrJoin(rule.forms, ", "),
+                                ", not to '", form, "'"));
   }
-  const bool in_range = value >= rule.low && value <= rule.high && (!rule.whole || value == std::floor(value));
+  const bool in_range =
+      value >= rule.low && value <= rule.high && (!rule.whole || value == std::floor(value));
   if (in_range) return absl::OkStatus();
-  return Invalid(absl::StrFormat("%s: expected a %snumber from %g to %g, saw %g", what, rule.whole ? "whole " : "",
-                                 rule.low, rule.high, value));
+  return Invalid(absl::StrFormat("%s: expected a %snumber from %g to %g, saw %g", what,
+                                 rule.whole ? "whole " : "", rule.low, rule.high, value));
 }
 
 absl::StatusOr<std::map<std::string, double>> ResolveParams(const PredictorRegistration& predictor,
-                                                            const PredictorSpec& spec, const std::string& form) {
+                                                            const PredictorSpec& spec,
+                                                            const std::string& form) {
   std::map<std::string, double> params;
   std::vector<std::string> names;
   for (const ParamRule& rule : predictor.params) {
@@ -89,7 +99,8 @@ absl::StatusOr<std::map<std::string, double>> ResolveParams(const PredictorRegis
   for (const auto& [name, value] : spec.params) {
     const auto rule = std::ranges::find(predictor.params, name, &ParamRule::name);
     if (rule == predictor.params.end()) {
-      return UnknownName(absl::StrCat("parameter of predictor '", predictor.name, "'"), name, names);
+      return UnknownName(absl::StrCat("parameter of predictor '", predictor.name, "'"), name,
+                         names);
     }
     LEAP_RETURN_IF_ERROR(CheckParam(predictor, *rule, form, value));
     params[name] = value;
@@ -100,19 +111,21 @@ absl::StatusOr<std::map<std::string, double>> ResolveParams(const PredictorRegis
 absl::Status CheckHorizons(const PredictorRegistration& predictor, const PredictorNeeds& needs,
                            const std::vector<int64_t>& horizons_steps) {
   if (!needs.horizon && !horizons_steps.empty()) {
-    return Invalid(absl::StrCat("predictor '", predictor.name, "' takes no horizon, saw ", horizons_steps.front()));
+    return Invalid(absl::StrCat("predictor '", predictor.name, "' takes no horizon, saw ",
+                                horizons_steps.front()));
   }
   const int64_t lowest = predictor.backward ? -kMaxHorizonSteps : 1;
   for (const int64_t steps : horizons_steps) {
     if (steps >= lowest && steps <= kMaxHorizonSteps) continue;
-    return Invalid(absl::StrCat("horizon of predictor '", predictor.name, "': expected ", lowest, " to ",
-                                kMaxHorizonSteps, " steps, saw ", steps));
+    return Invalid(absl::StrCat("horizon of predictor '", predictor.name, "': expected ", lowest,
+                                " to ", kMaxHorizonSteps, " steps, saw ", steps));
   }
   return absl::OkStatus();
 }
 
 PredictorInfo InfoOf(const PredictorRegistration& registration) {
-  PredictorInfo info{.name = registration.name, .summary = registration.summary, .forms = registration.forms};
+  PredictorInfo info{
+      .name = registration.name, .summary = registration.summary, .forms = registration.forms};
   PredictorArgs args;
   if (!registration.forms.empty()) args.form = registration.forms.front();
   for (const ParamRule& rule : registration.params) {
@@ -128,15 +141,18 @@ PredictorInfo InfoOf(const PredictorRegistration& registration) {
 const std::vector<PredictorInfo>& RegisteredPredictors() {
   static const auto* const infos = [] {
     auto* all = new std::vector<PredictorInfo>();
-    for (const PredictorRegistration& registration : Registrations()) all->push_back(InfoOf(registration));
+    for (const PredictorRegistration& registration : Registrations())
+      all->push_back(InfoOf(registration));
     return all;
   }();
   return *infos;
 }
 
-absl::StatusOr<std::unique_ptr<Predictor>> MakePredictor(const PredictorSpec& spec, int64_t interval_steps) {
+absl::StatusOr<std::unique_ptr<Predictor>> MakePredictor(const PredictorSpec& spec,
+                                                         int64_t interval_steps) {
   LEAP_ASSIGN_OR_RETURN(const PredictorRegistration* registration, Find(spec.name));
-  if (interval_steps < 1) return Invalid(absl::StrCat("interval_steps: expected at least 1, saw ", interval_steps));
+  if (interval_steps < 1)
+    return Invalid(absl::StrCat("interval_steps: expected at least 1, saw ", interval_steps));
   PredictorArgs args{.horizons_steps = spec.horizons_steps, .interval_steps = interval_steps};
   LEAP_ASSIGN_OR_RETURN(args.form, ResolveForm(*registration, spec.form));
   LEAP_ASSIGN_OR_RETURN(args.params, ResolveParams(*registration, spec, args.form));

@@ -27,7 +27,8 @@ TEST(RegistryTest, ListsEveryPredictorOfTheBrief) {
     names.push_back(info.name);
     EXPECT_THAT(info.summary, Not(IsEmpty())) << info.name;
   }
-  EXPECT_THAT(names, ElementsAre("outer-nesterov", "linear", "quadratic", "momentum", "last-update", "average", "trend"));
+  EXPECT_THAT(names, ElementsAre("outer-nesterov", "linear", "quadratic", "momentum", "last-update",
+                                 "average", "trend"));
 }
 
 TEST(RegistryTest, EveryEntryMakesItselfWithDefaultsAndInEveryForm) {
@@ -35,7 +36,8 @@ TEST(RegistryTest, EveryEntryMakesItselfWithDefaultsAndInEveryForm) {
     std::vector<std::string> forms = info.forms;
     forms.push_back("");
     for (const std::string& form : forms) {
-      ASSERT_OK_AND_ASSIGN(auto predictor, MakePredictor({.name = info.name, .form = form}, kInterval));
+      ASSERT_OK_AND_ASSIGN(auto predictor,
+                           MakePredictor({.name = info.name, .form = form}, kInterval));
       EXPECT_EQ(predictor->name(), info.name);
     }
   }
@@ -56,12 +58,14 @@ TEST(RegistryTest, SaysWhatEachPredictorNeeds) {
 TEST(RegistryTest, FormsAndParamsAreThoseOfTheSpec) {
   EXPECT_THAT(InfoOf("quadratic").forms, ElementsAre("newton", "paper", "code"));
   EXPECT_THAT(InfoOf("momentum").forms, ElementsAre("adam", "paper", "code"));
-  EXPECT_THAT(InfoOf("outer-nesterov").params, ElementsAre(std::pair<std::string, double>("eta", 0.8),
-                                                           std::pair<std::string, double>("mu", 0.5)));
+  EXPECT_THAT(InfoOf("outer-nesterov").params,
+              ElementsAre(std::pair<std::string, double>("eta", 0.8),
+                          std::pair<std::string, double>("mu", 0.5)));
 }
 
 TEST(RegistryTest, NeedsFollowTheParameters) {
-  ASSERT_OK_AND_ASSIGN(auto average, MakePredictor({.name = "average", .params = {{"n", 7}}}, kInterval));
+  ASSERT_OK_AND_ASSIGN(auto average,
+                       MakePredictor({.name = "average", .params = {{"n", 7}}}, kInterval));
   EXPECT_EQ(average->needs().snapshots, 7);
   ASSERT_OK_AND_ASSIGN(auto newton, MakePredictor({.name = "quadratic"}, kInterval));
   EXPECT_FALSE(newton->needs().scales);
@@ -70,9 +74,11 @@ TEST(RegistryTest, NeedsFollowTheParameters) {
 }
 
 TEST(RegistryTest, ATrendReadBackwardsCarriesNoProgress) {
-  ASSERT_OK_AND_ASSIGN(auto ahead, MakePredictor({.name = "trend", .horizons_steps = {5, 25}}, kInterval));
+  ASSERT_OK_AND_ASSIGN(auto ahead,
+                       MakePredictor({.name = "trend", .horizons_steps = {5, 25}}, kInterval));
   EXPECT_TRUE(ahead->needs().carries_progress);
-  ASSERT_OK_AND_ASSIGN(auto back, MakePredictor({.name = "trend", .horizons_steps = {5, 0, -25}}, kInterval));
+  ASSERT_OK_AND_ASSIGN(auto back,
+                       MakePredictor({.name = "trend", .horizons_steps = {5, 0, -25}}, kInterval));
   EXPECT_FALSE(back->needs().carries_progress);
 }
 
@@ -89,9 +95,12 @@ TEST(RegistryTest, BadSpecsGetAnErrorThatSaysWhatToDo) {
       {{.name = "linear", .form = "paper"}, "predictor 'linear' has no forms"},
       {{.name = "outer-nesterov", .params = {{"etta", 1}}}, "did you mean 'eta'?"},
       {{.name = "linear", .params = {{"eta", 1}}}, "unknown parameter of predictor 'linear' 'eta'"},
-      {{.name = "outer-nesterov", .params = {{"mu", 1}}}, "expected a number from 0 to 0.999, saw 1"},
-      {{.name = "outer-nesterov", .params = {{"eta", std::nan("")}}}, "expected a number from 0 to 2, saw nan"},
-      {{.name = "average", .params = {{"n", 2.5}}}, "expected a whole number from 2 to 64, saw 2.5"},
+      {{.name = "outer-nesterov", .params = {{"mu", 1}}},
+       "expected a number from 0 to 0.999, saw 1"},
+      {{.name = "outer-nesterov", .params = {{"eta", std::nan("")}}},
+       "expected a number from 0 to 2, saw nan"},
+      {{.name = "average", .params = {{"n", 2.5}}},
+       "expected a whole number from 2 to 64, saw 2.5"},
       {{.name = "momentum", .params = {{"damping", 0.5}}, .form = "paper"}, "belongs to form adam"},
       {{.name = "momentum", .params = {{"scale", 0.8}}}, "belongs to form code, not to 'adam'"},
       {{.name = "linear", .horizons_steps = {5, 0}}, "expected 1 to 1000000 steps, saw 0"},
