@@ -31,8 +31,11 @@ endforeach()
 # headers, so they raise no warnings.
 add_library(leap_torch INTERFACE)
 add_library(leap::torch ALIAS leap_torch)
-target_compile_options(leap_torch INTERFACE
-  "SHELL:-idirafter ${LEAP_TORCH_INCLUDE}/torch/csrc/api/include" "SHELL:-idirafter ${LEAP_TORCH_INCLUDE}")
+foreach(folder IN ITEMS ${LEAP_TORCH_INCLUDE}/torch/csrc/api/include ${LEAP_TORCH_INCLUDE})
+  target_compile_options(leap_torch INTERFACE
+    "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${folder}>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Xcompiler=-idirafter -Xcompiler=${folder}>")
+endforeach()
 target_compile_definitions(leap_torch INTERFACE USE_DISTRIBUTED USE_C10D_GLOO _GLIBCXX_USE_CXX11_ABI=1)
 target_link_libraries(leap_torch INTERFACE leap_torch_CPU leap_torch_C10 Threads::Threads)
 # CUDA's run-time libraries lie beside libtorch_cpu; a CPU program never calls them.

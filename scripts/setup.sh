@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh              packages, LibTorch for CPU (.deps/libtorch), clang-format (.deps/tools)
 #   scripts/setup.sh --no-torch   the same without LibTorch: enough for the coordinator and leapctl
-#   scripts/setup.sh --cuda       additionally nvcc, NCCL and CUDA's libraries (.deps/cuda)
+#   scripts/setup.sh --cuda       additionally nvcc, CUDA's and NCCL's headers, LibTorch's CUDA half (.deps/cuda)
 #
 # LEAP_WHEELS=DIR    take the wheels from this folder (no network)
 # LEAP_LIBTORCH=DIR  use this LibTorch (include/, lib/) instead; nothing is fetched
@@ -14,6 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly PINS=scripts/pins
 readonly DEPS=.deps
+readonly WHEELS=$DEPS/wheels
 with_torch=1
 with_cuda=0
 for arg in "$@"; do
@@ -66,7 +67,7 @@ require_x86_64() {
   [ "$(uname -m)" = x86_64 ] || die "the pinned LibTorch is for x86_64, this is $(uname -m); set LEAP_LIBTORCH=DIR or use --no-torch"
 }
 
-# fetch_wheels PINFILE DIR: the pinned wheels of a file, for one fixed platform whatever Python runs here.
+# fetch_wheels PINFILE: the pinned wheels of a file into WHEELS, for one fixed platform whatever Python runs here.
 fetch_wheels() {
   local source=()
   if [ -n "${LEAP_WHEELS:-}" ]; then source=(--no-index --find-links "$LEAP_WHEELS"); fi
@@ -76,7 +77,7 @@ fetch_wheels() {
     --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_25_x86_64 \
     --platform manylinux_2_18_x86_64 --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 \
     --platform manylinux1_x86_64 \
-    "${source[@]}" --requirement "$1" --dest "$2"
+    "${source[@]}" --requirement "$1" --dest $WHEELS
 }
 
 # current DIR PINFILE: whether DIR was made from this very pin file.
@@ -98,19 +99,48 @@ setup_libtorch() {
   if current $DEPS/libtorch $pins; then say "LibTorch: $DEPS/libtorch is up to date"; return; fi
   require_x86_64
   local tmp=$DEPS/tmp-libtorch
-  rm -rf $tmp && mkdir -p $tmp/wheels $tmp/out/lib
+  rm -rf $tmp && mkdir -p $tmp/out/lib
   say "LibTorch: fetching $(grep -o '^torch==[^ ]*' $pins) (about 530 MB, once)"
-  fetch_wheels $pins $tmp/wheels
+  fetch_wheels $pins
   say "LibTorch: unpacking into $DEPS/libtorch"
   # Headers of other projects (an old protobuf, pybind11) are left out: they could only shadow the right ones.
-  unzip -q $tmp/wheels/torch-*.whl 'torch/include/*' torch/lib/libtorch_cpu.so torch/lib/libc10.so \
+  unzip -q $WHEELS/torch-*.whl 'torch/include/*' torch/lib/libtorch_cpu.so torch/lib/libc10.so \
     torch/lib/libgomp.so.1 'torch-*.dist-info/licenses/*' -x 'torch/include/google/*' 'torch/include/pybind11/*' -d $tmp/x
-  unzip -q -j $tmp/wheels/nvidia_cuda_runtime-*.whl 'nvidia/*/lib/libcudart.so.*' -d $tmp/out/lib
-  unzip -q -j $tmp/wheels/nvidia_cuda_cupti-*.whl 'nvidia/*/lib/libcupti.so.*' -d $tmp/out/lib
+  unzip -q -j $WHEELS/nvidia_cuda_runtime-*.whl 'nvidia/*/lib/libcudart.so.*' -d $tmp/out/lib
+  unzip -q -j $WHEELS/nvidia_cuda_cupti-*.whl 'nvidia/*/lib/libcupti.so.*' -d $tmp/out/lib
   mv $tmp/x/torch/include $tmp/out/include
   mv $tmp/x/torch/lib/* $tmp/out/lib/
   mv $tmp/x/torch-*.dist-info/licenses $tmp/out/licenses 2>/dev/null || true
   publish $tmp/out $DEPS/libtorch $pins
+  rm -rf $tmp
+}
+
+setup_cuda() {
+  local pins=$PINS/cuda.txt
+  if current $DEPS/cuda $pins; then say "CUDA: $DEPS/cuda is up to date"; return; fi
+  require_x86_64
+  local tmp=$DEPS/tmp-cuda
+  rm -rf $tmp && mkdir -p $tmp/x
+  say "CUDA: fetching nvcc, headers and LibTorch's CUDA half (about 1.6 GB, once; 1 GB stays)"
+  fetch_wheels $pins
+  say "CUDA: unpacking into $DEPS/cuda"
+  local wheel
+  for wheel in cuda_runtime cuda_nvcc cuda_crt nvvm cuda_cccl; do
+    unzip -q -o $WHEELS/nvidia_$wheel-*.whl 'nvidia/cu13/*' -d $tmp/x
+  done
+  for wheel in cublas cusparse cusolver; do
+    unzip -q -o $WHEELS/nvidia_$wheel-*.whl 'nvidia/cu13/include/*' -d $tmp/x
+  done
+  unzip -q $WHEELS/nvidia_nccl_cu13-*.whl 'nvidia/nccl/include/*' -d $tmp/x
+  mv $tmp/x/nvidia/cu13 $tmp/out
+  cp -r $tmp/x/nvidia/nccl/include/. $tmp/out/include/
+  unzip -q -j $WHEELS/torch-*.whl torch/lib/libtorch_cuda.so torch/lib/libc10_cuda.so \
+    torch/lib/libtorch_cuda_linalg.so torch/lib/libtorch_nvshmem.so -d $tmp/out/lib
+  chmod -R u+w $tmp/out
+  chmod +x $tmp/out/bin/* $tmp/out/nvvm/bin/*
+  ln -s lib $tmp/out/lib64  # where nvcc and CMake look
+  ln -s libcudart.so.13 $tmp/out/lib/libcudart.so
+  publish $tmp/out $DEPS/cuda $pins
   rm -rf $tmp
 }
 
@@ -119,10 +149,10 @@ setup_tools() {
   if current $DEPS/tools $pins; then say "tools: $DEPS/tools is up to date"; return; fi
   if [ "$(uname -m)" != x86_64 ]; then say "tools: no pinned clang-format for $(uname -m); make format will not work"; return; fi
   local tmp=$DEPS/tmp-tools
-  rm -rf $tmp && mkdir -p $tmp/wheels $tmp/out
+  rm -rf $tmp && mkdir -p $tmp/out
   say "tools: fetching $(grep -o '^clang-format==[^ ]*' $pins)"
-  fetch_wheels $pins $tmp/wheels
-  unzip -q -j $tmp/wheels/clang_format-*.whl '*/data/bin/clang-format' -d $tmp/out
+  fetch_wheels $pins
+  unzip -q -j $WHEELS/clang_format-*.whl '*/data/bin/clang-format' -d $tmp/out
   chmod +x $tmp/out/clang-format
   publish $tmp/out $DEPS/tools $pins
   rm -rf $tmp
@@ -132,12 +162,13 @@ setup_tools() {
 
 main() {
   install_packages
-  mkdir -p $DEPS
+  mkdir -p $WHEELS
   exec 9>$DEPS/.lock
   flock 9  # two set-ups at once would unpack over each other
   setup_tools
   if [ $with_torch = 1 ]; then setup_libtorch; else say "LibTorch: left out (--no-torch)"; fi
-  if [ $with_cuda = 1 ]; then die "--cuda: not written yet"; fi
+  if [ $with_cuda = 1 ]; then setup_cuda; fi
+  rm -rf $WHEELS
   say "done"
 }
 main
