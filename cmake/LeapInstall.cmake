@@ -4,7 +4,7 @@
 
 option(LEAP_INSTALL_LIBTORCH "Install LibTorch beside the programs" ON)
 
-set(leap_left_out "^(ld-linux.*|libc|libm|libdl|librt|libpthread|libresolv|libstdc\\+\\+|libgcc_s|libasan|libubsan|libtsan)\\.so.*")
+set(leap_left_out "^(ld-linux.*|libc|libm|libdl|librt|libutil|libpthread|libresolv|libstdc\\+\\+|libgcc_s|libasan|libubsan|libtsan)\\.so.*")
 if(NOT LEAP_INSTALL_LIBTORCH)
   list(APPEND leap_left_out "^(libtorch.*|libc10.*|libcudart|libcupti|libgomp)\\.so.*")
 endif()
