@@ -3,8 +3,8 @@
 //   2. Perform `sends`, `closes` and `replies` in their order, whatever became of the write: none of them rests on the
 //      durability of this batch. A session that is gone: drop what was for it.
 //   3. Publish `changed`, write `log`, count `counts`.
-//   4. If ticket != 0: hand Persisted{ticket, ok, error} to the machine, before or after other events, once. What rests
-//      on the records (AssignWorker on the epoch, COMMIT on the leap, the reply on the job) comes out of that step.
+//   4. If ticket != 0: hand Persisted{ticket, ok, error} to the machine as its very next event. What rests on the
+//      records (AssignWorker on the epoch, COMMIT on the leap, the reply on the job) comes out of that step.
 // The machine never waits: when a write fails it takes the decision back, says so in the job's state_reason, and
 // training goes on.
 #pragma once
