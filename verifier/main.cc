@@ -1,0 +1,173 @@
+// leap-verifier: spare capacity that scores leaps for a coordinator. See --help.
+//
+// Exit codes: 0 stopped as asked; 1 an error while running; 2 flags that cannot work.
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/log.h"
+#include "base/signals.h"
+#include "base/status_macros.h"
+#include "service/agent_session.h"
+#include "service/auth.h"
+#include "service/flags.h"
+#include "service/metrics.h"
+#include "service/server.h"
+#include "service/snapshot_client.h"
+#include "service/snapshot_server.h"
+#include "verifier/agent.h"
+#include "verifier/holdings.h"
+#include "verifier/snapshot_store.h"
+
+#ifndef LEAP_VERSION
+#define LEAP_VERSION "unknown"
+#endif
+
+namespace leap {
+namespace {
+
+constexpr absl::Duration kGoodbye = absl::Seconds(2);
+
+struct Flags {
+  std::string name;
+  std::string state_dir;
+  std::string log_level = "info";
+  int nice = 0;
+  TlsFiles tls;
+  ServerFlags server;
+  ChannelFlags channel;
+};
+
+std::string DefaultName() {
+  char host[256] = {};
+  if (gethostname(host, sizeof(host) - 1) != 0) host[0] = '\0';
+  return absl::StrCat(host[0] == '\0' ? "verifier" : host, "-v", getpid());
+}
+
+std::string DefaultStateDir() {
+  if (const char* home = std::getenv("XDG_STATE_HOME")) return absl::StrCat(home, "/leap");
+  if (const char* home = std::getenv("HOME")) return absl::StrCat(home, "/.local/state/leap");
+  return "/tmp/leap";
+}
+
+void AddFlags(CLI::App* app, Flags* flags) {
+  app->description("Scores leaps for a coordinator; comes and goes at will.");
+  app->set_version_flag("--version", std::string("leap-verifier ") + LEAP_VERSION);
+  app->add_option("--name", flags->name, "Stable name of this agent (default: HOST-vPID)");
+  app->add_option("--state-dir", flags->state_dir,
+                  "Folder for the token cache (default: $XDG_STATE_HOME/leap)");
+  app->add_option("--nice", flags->nice,
+                  "Niceness of the scoring thread; 10 lets training on the same machine go first")
+      ->check(CLI::Range(0, 19));
+  app->add_option("--log-level", flags->log_level, "debug, info, warning or error");
+  AddChannelFlags(app, &flags->channel);
+  AddServerFlags(app, &flags->server);
+  AddTlsFlags(app, &flags->tls);
+}
+
+absl::Status MakeStateDir(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (!error) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("--state-dir ", path, ": ", error.message()));
+}
+
+// Counts what the snapshot client did, and passes its status on.
+BufferFetcher FetchWith(SnapshotClient* client, Metrics* metrics) {
+  return [client, metrics](const BufferRequest& request, std::span<const v1::ShardSource> sources,
+                           std::span<float> out) {
+    FetchStats stats;
+    const absl::Status status = client->FetchBuffer(request, sources, out, &stats);
+    metrics->Count(Metric::kVerifierFetchedBytesTotal, {}, static_cast<double>(stats.bytes));
+    metrics->Count(Metric::kVerifierCorruptChunksTotal, {}, stats.corrupt_chunks);
+    return status;
+  };
+}
+
+// Everything that lives as long as the process; made in order, stopped by Run in reverse.
+absl::Status Run(const Flags& flags, StopSignal& stop) {
+  LEAP_RETURN_IF_ERROR(CheckTlsFiles(flags.tls));
+  LEAP_RETURN_IF_ERROR(MakeStateDir(flags.state_dir));
+  LEAP_ASSIGN_OR_RETURN(const ChannelOptions channel, flags.channel.ToChannelOptions(flags.tls));
+  LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Metrics> metrics,
+                        Metrics::Start({.room = kInVerifier,
+                                        .listen = flags.server.metrics_listen,
+                                        .port_file = flags.server.metrics_port_file,
+                                        .version = LEAP_VERSION}));
+  LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Authenticator> auth,
+                        Authenticator::Create(flags.server.ToAuthOptions(flags.tls)));
+  SnapshotStore store;
+  Holdings holdings(&store);
+  const std::unique_ptr<grpc::Service> snapshots = MakeSnapshotService(&holdings, auth.get());
+  LEAP_ASSIGN_OR_RETURN(
+      const std::unique_ptr<RpcServer> server,
+      RpcServer::Start(flags.server.ToServerOptions(flags.tls), {snapshots.get()}));
+  SnapshotClient client({.channel = channel});
+  const VerifierOptions options{.name = flags.name,
+                                .incarnation = NewIncarnation(),
+                                .version = LEAP_VERSION,
+                                .data_address = server->AdvertisedAddress(flags.server.advertise),
+                                .state_dir = flags.state_dir,
+                                .nice = flags.nice};
+  VerifierAgent agent(options, {.store = &store,
+                                .metrics = metrics.get(),
+                                .clock = &RealClock(),
+                                .fetch = FetchWith(&client, metrics.get())});
+  AgentSessionOptions session_options{.coordinator = flags.channel.coordinator, .channel = channel};
+  LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<AgentSession> session,
+                        AgentSession::Start(session_options, agent.Callbacks()));
+  agent.Attach(session.get());
+  LogInfo("started", {{"name", flags.name},
+                      {"coordinator", flags.channel.coordinator},
+                      {"data_address", options.data_address},
+                      {"incarnation", Hex64(options.incarnation)}});
+  absl::Status ended;
+  while (!stop.WaitFor(absl::Milliseconds(500)).has_value()) {
+    const AgentSessionInfo info = session->info();
+    if (!info.ended) continue;
+    ended = info.last_error;
+    break;
+  }
+  LogInfo("stopping");
+  agent.Detach();
+  session->Stop("verifier stopped", kGoodbye);
+  agent.Stop("verifier stopped");
+  server->Shutdown(kGoodbye);
+  return ended;
+}
+
+int Main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app("leap-verifier");
+  AddFlags(&app, &flags);
+  CLI11_PARSE(app, argc, argv);
+  if (flags.name.empty()) flags.name = DefaultName();
+  if (flags.state_dir.empty()) flags.state_dir = DefaultStateDir();
+  const absl::StatusOr<LogLevel> level = ParseLogLevel(flags.log_level);
+  if (!level.ok()) {
+    std::cerr << "leap-verifier: " << level.status().message() << "\n";
+    return 2;
+  }
+  StopSignal stop;
+  InitLogging("leap-verifier", *level);
+  const absl::Status status = Run(flags, stop);
+  if (status.ok()) return 0;
+  std::cerr << "leap-verifier: " << status.message() << "\n";
+  return absl::IsInvalidArgument(status) ? 2 : 1;
+}
+
+}  // namespace
+}  // namespace leap
+
+int main(int argc, char** argv) { return leap::Main(argc, argv); }
