@@ -45,8 +45,9 @@ struct VerifierParts {
   Metrics* metrics = nullptr;
   Clock* clock = nullptr;
   BufferFetcher fetch;
+  // MakeScorer, or a test's; called on the scoring thread with the spec and the state folder.
   std::function<absl::StatusOr<std::unique_ptr<Scorer>>(const JobSpec&, const std::string&)>
-      make_scorer = MakeScorer;
+      make_scorer;
   // The coordinator wants this process to become a main worker. Session thread; must not block.
   // Optional.
   std::function<void(const v1::AssignWorker&)> stand_in;

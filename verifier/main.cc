@@ -28,6 +28,7 @@
 #include "service/snapshot_server.h"
 #include "verifier/agent.h"
 #include "verifier/holdings.h"
+#include "verifier/scorer.h"
 #include "verifier/snapshot_store.h"
 
 #ifndef LEAP_VERSION
@@ -123,7 +124,8 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
   VerifierAgent agent(options, {.store = &store,
                                 .metrics = metrics.get(),
                                 .clock = &RealClock(),
-                                .fetch = FetchWith(&client, metrics.get())});
+                                .fetch = FetchWith(&client, metrics.get()),
+                                .make_scorer = MakeScorer});
   AgentSessionOptions session_options{.coordinator = flags.channel.coordinator, .channel = channel};
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<AgentSession> session,
                         AgentSession::Start(session_options, agent.Callbacks()));

@@ -14,7 +14,7 @@ v1::TaskResult Refusal(const v1::Task& task, const absl::Status& why) {
   result.set_task(task.task());
   result.set_base_step(task.base_step());
   result.set_ok(false);
-  result.set_error(why.ToString());
+  result.set_error(why.ToString(absl::StatusToStringMode::kWithNoExtraData));
   result.set_report_loss(std::numeric_limits<double>::quiet_NaN());
   result.set_similarity(std::numeric_limits<double>::quiet_NaN());
   return result;

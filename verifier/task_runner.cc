@@ -51,7 +51,7 @@ v1::TaskResult TaskRunner::Run(const v1::Task& task, const TaskControl& control)
           absl::StrCat("a task of kind ", static_cast<int>(task.kind()), " is not known here"));
   }
   result.set_ok(status.ok());
-  if (!status.ok()) result.set_error(status.ToString());
+  if (!status.ok()) result.set_error(status.ToString(absl::StatusToStringMode::kWithNoExtraData));
   result.set_seconds(absl::ToDoubleSeconds(control.clock().Now() - start));
   result.set_fetch_seconds(assembler_->TakeFetchSeconds());
   result.set_busy_seconds(result.seconds());
