@@ -38,9 +38,18 @@ class SnapshotSource {
   virtual std::vector<v1::Holding> ListHoldings(const std::string& job) = 0;
 };
 
+// Told of each fetch that was begun, once it ended, on gRPC's threads; for metrics. Must not wait.
+class FetchObserver {
+ public:
+  virtual ~FetchObserver() = default;
+  // `bytes` handed to gRPC; `complete`: the whole range.
+  virtual void OnFetch(int64_t bytes, bool complete) = 0;
+};
+
 struct SnapshotServerOptions {
   int max_streams = 64;
   absl::Duration max_stream = absl::Seconds(120);
+  FetchObserver* observer = nullptr;  // must outlive the service
 };
 
 // The service to hand to RpcServer::Start. `source` and `auth` must outlive it; stop the RpcServer before destroying.
