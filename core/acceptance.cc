@@ -168,7 +168,6 @@ Verdict Judge(const CriterionSpec& criterion, const AcceptanceInputs& in) {
 
 double CorrectedZ(double z, int candidates) {
   if (candidates <= 1) return z;
-  // Šidák: n independent tries at level a' err together at level a if (1 - a')^n = 1 - a.
   const double level = UpperTail(z);
   const double corrected = -std::expm1(std::log1p(-level) / candidates);
   if (!(corrected > 0)) return z;  // z beyond 38: both levels underflow

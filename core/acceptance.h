@@ -49,10 +49,18 @@ struct AcceptanceInputs {
   int candidates_tried = 1;  // at this snapshot, for the correction of z (paired)
 };
 
-// Judges by `criterion`. Spans of different length are our own bug (CHECK).
+// Judges by `criterion`, which was validated. Every loss must be finite (kNotFinite), and then
+// * strict: L̂ < L_t;
+// * adaptive: L̂ < L_t + σ, σ the sample standard deviation of the last `window` losses in
+//   baseline_history, at least two (kNoHistory);
+// * proximity: |L̂ - L_t| < bound·L_t, two-sided as in the paper;
+// * paired: mean(L̂_i - L_i) + z'·SE < 0, z' = CorrectedZ(z, candidates_tried); at least two losses;
+// * guard: mean(L̂_i - L_i) <= bound·L_t.
+// Spans of different length are our own bug (Check).
 Verdict Judge(const CriterionSpec& criterion, const AcceptanceInputs& in);
 
-// z for a one-sided test at the level of `z`, Šidák-corrected for `candidates` tries.
+// z for a one-sided test at the level of `z`, Šidák-corrected for `candidates` tries (Šidák 1967):
+// n independent tries at level 1 - (1 - a)^(1/n) err together at level a.
 double CorrectedZ(double z, int candidates);
 
 }  // namespace leap

@@ -22,7 +22,8 @@ struct AuditSummary {
 };
 
 // `gains` in order; `z` the significance at which a policy is switched off (kHarms) or credited
-// (kHelps). Fewer than three audits: kTooFew.
+// (kHelps). Fewer than three audits: kTooFew. Gains that are not finite are left out of the count:
+// a run or fork that diverged is for the failure rules to deal with.
 AuditSummary SummarizeAudits(const std::vector<double>& gains, double z);
 
 }  // namespace leap

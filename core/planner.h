@@ -24,8 +24,7 @@ struct CandidateKey {
 };
 
 struct Plan {
-  std::vector<CandidateKey>
-      candidates;  // in the order in which to try them; empty: none, see reason
+  std::vector<CandidateKey> candidates;  // in the order in which to try them; empty: see reason
   // Why none: kRegime, kWarmup (also: too few snapshots held), kPolicyOff, kHorizonTooShort;
   // kAccepted: nothing stands against leaping, but no verifier is free.
   VerdictReason reason = VerdictReason::kAccepted;

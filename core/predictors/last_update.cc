@@ -12,8 +12,9 @@
 // ratio, which is 1 to within a step's change.
 //
 // Against `momentum` (form adam, damping 1): the same direction, repeated as a whole instead of
-// compounded; they differ by terms of (lr·λ)².  Per element: q = m / (√v·r + ε); θ̂ = θ_t + (c·q +
-// w·θ_t), with c and w rounded to float once.
+// compounded; the displacements differ by a share of lr·λ·(K+1)/2, so by nothing without decay.
+//
+// Per element: q = m / (√v·r + ε); θ̂ = θ_t + (c·q + w·θ_t), with c and w rounded to float once.
 
 #include <cstddef>
 

@@ -6,8 +6,9 @@
 //
 //   λ only where the layout's slot decays. γ is the parameter `damping`: 1 (default) keeps the last
 //   direction at full length; γ = β1 is what AdamW itself would do with zero gradients, v
-//   unchanged. In one piece: θ̂ = A·θ_t - lr·B·u, A = (1 - lr·λ)^K, B = Σ_j γ^(j-1)·(1 -
-//   lr·λ)^(K-j).
+//   unchanged. In one piece, with A = (1 - lr·λ)^K and B = Σ_j γ^(j-1)·(1 - lr·λ)^(K-j):
+//
+//   θ̂ = A·θ_t - lr·B·u
 //
 // form paper (Leap+Verify section 3, as printed: no learning rate, the other sign):
 //

@@ -3,10 +3,11 @@
 // mu (μ, 0.5).
 //
 // State: o, the outer point, and b, its momentum. At the first snapshot after warm-up o = θ, b = 0.
-// At snapshot t:
+// At snapshot t AdvanceState, then Predict:
 //
 //   o ← anchor (θ̂ of the applied leap at t-Δ, else θ_{t-Δ});  d = θ_t - o;  b ← μ·b + d
-//   AdvanceState θ̂ = o + η·(d + μ·b) Predict
+//
+//   θ̂ = o + η·(d + μ·b)
 //
 // Predict evaluates the algebraically equal θ̂ = θ_t + ((η-1)·d + ημ·b): o + η·d = θ_t + (η-1)·d.
 // Written so, η = 1 and μ = 0 gives θ_t itself (o + (θ_t - o) need not, in fp32), and the rounding

@@ -3,8 +3,7 @@
 //
 // form newton: c2 = ½s(s+1), the parabola through the three snapshots (Newton's backward form).
 // form paper:  c2 = ½s(s-1), Leap+Verify section 3, as printed.
-// form code:   c2 = ½s²·min(1, ½‖d1‖/‖d2‖), the reference code; the minimum per tensor, by
-// Scales().
+// form code:   c2 = ½s²·min(1, ½‖d1‖/‖d2‖), the reference code; norms per tensor (Scales).
 //
 // Per element: d1, d2 as above; θ̂ = (θ_t + c1·d1) + c2·d2, with c1 = float(s) and c2 rounded to
 // float once (per tensor in form code).
