@@ -13,7 +13,7 @@
 namespace leap {
 
 // Digest of `values`, the content of `range` of a flat vector; range.begin must be a multiple of
-// kBlockFloats and range.end too, unless it is the end of the vector.
+// kBlockFloats and range.end too, unless it is the end of the vector. Of an empty range: 0.
 uint64_t DigestOf(std::span<const float> values, FlatRange range);
 
 }  // namespace leap
