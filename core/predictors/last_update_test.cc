@@ -66,5 +66,28 @@ TEST(LastUpdateTest, DiffersFromMomentumOnlyByTheCompoundingOfTheDecay) {
   }
 }
 
+TEST(LastUpdateTest, EqualsItsNaiveTwinBitForBit) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const TestModel model = RandomModel(seed);
+    const AdamContext& adam = model.adam;
+    const double step = static_cast<double>(adam.adam_step);
+    const float epsilon = static_cast<float>(adam.epsilon);
+    const float r = static_cast<float>(1 / std::sqrt(1 - std::pow(adam.beta2, step)));
+    std::vector<float> twin;
+    for (size_t i = 0; i < model.exp_avg.size(); ++i) {
+      const bool decays = model.layout.tensors[TensorOf(model.layout, i)].decays;
+      const double decay = decays ? adam.lr * adam.weight_decay : 0;
+      const double first = 1 - std::pow(adam.beta1, step);
+      const float c = static_cast<float>(-40 * adam.lr / ((1 - decay) * first));
+      const float w = static_cast<float>(-40 * decay / (1 - decay));
+      const float root = Rounded(Rounded(std::sqrt(model.exp_avg_sq[i])) * r);
+      const float q = Rounded(model.exp_avg[i] / Rounded(root + epsilon));
+      const float theta = model.snapshots[0][i];
+      twin.push_back(Rounded(theta + Rounded(Rounded(c * q) + Rounded(w * theta))));
+    }
+    EXPECT_EQ(Bits(PredictWhole(*Made({.name = "last-update"}), model, 40)), Bits(twin));
+  }
+}
+
 }  // namespace
 }  // namespace leap

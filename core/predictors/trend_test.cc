@@ -68,5 +68,21 @@ TEST(TrendTest, EqualsTheNormalEquations) {
   }
 }
 
+TEST(TrendTest, EqualsItsNaiveTwinBitForBit) {
+  // n = 3 read at s = ½: x̄ = -1, S = 2; w_1 = ⅓ + 1.5·0/2, w_2 = ⅓ + 1.5·(-1)/2.
+  const float w1 = static_cast<float>(1.0 / 3), w2 = static_cast<float>(1.0 / 3 - 0.75);
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const TestModel model = RandomModel(seed);
+    std::vector<float> twin;
+    for (size_t i = 0; i < model.snapshots[0].size(); ++i) {
+      const float now = model.snapshots[0][i];
+      const float first = Rounded(w1 * Rounded(model.snapshots[1][i] - now));
+      const float second = Rounded(w2 * Rounded(model.snapshots[2][i] - now));
+      twin.push_back(Rounded(now + Rounded(first + second)));
+    }
+    EXPECT_EQ(Bits(PredictWhole(*Made(Trend(3)), model, 25)), Bits(twin)) << "seed " << seed;
+  }
+}
+
 }  // namespace
 }  // namespace leap
