@@ -33,9 +33,10 @@ absl::Status StatusOfCode(int code, const std::string& file, absl::string_view w
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return MakeError(absl::StatusCode::kDataLoss, ErrorReason::kLedgerCorrupt,
-                       absl::StrCat(where, "; restore it from a backup, or move it away to begin "
-                                           "with an empty one (running jobs must then be "
-                                           "submitted again; their checkpoints stay)"),
+                       absl::StrCat(where,
+                                    "; restore it from a backup, or move it away to begin "
+                                    "with an empty one (running jobs must then be "
+                                    "submitted again; their checkpoints stay)"),
                        metadata);
     default:
       return MakeError(absl::StatusCode::kInternal, ErrorReason::kLedgerUnavailable, where,
@@ -83,8 +84,7 @@ std::string SqliteStatement::Text() {
   const int column = column_++;
   const unsigned char* text = sqlite3_column_text(statement_, column);
   if (text == nullptr) return "";
-  return std::string(reinterpret_cast<const char*>(text),
-                     sqlite3_column_bytes(statement_, column));
+  return std::string(reinterpret_cast<const char*>(text), sqlite3_column_bytes(statement_, column));
 }
 
 void SqliteStatement::Reset() {

@@ -1,6 +1,7 @@
-// The little of SQLite that the ledger needs, as values with a destructor and a Status. Not thread-safe: one connection,
-// one thread at a time. Errors: Unavailable (locked), ResourceExhausted + DISK_FULL, FailedPrecondition (read-only),
-// DataLoss + LEDGER_CORRUPT, else Internal; all others bear LEDGER_UNAVAILABLE and name the file.
+// The little of SQLite that the ledger needs, as values with a destructor and a Status. Not
+// thread-safe: one connection, one thread at a time. Errors: Unavailable (locked),
+// ResourceExhausted + DISK_FULL, FailedPrecondition (read-only), DataLoss + LEDGER_CORRUPT, else
+// Internal; all others bear LEDGER_UNAVAILABLE and name the file.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,159 @@
+#include "coordinator/store.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/error_reason.h"
+#include "base/status_matchers.h"
+#include "gtest/gtest.h"
+
+namespace leap {
+namespace {
+
+using machine::JobRecord;
+using machine::JobState;
+using machine::LeapRecord;
+using machine::LeapState;
+using machine::Record;
+using machine::SnapshotRecord;
+
+constexpr char kYaml[] = R"(apiVersion: leap/v1
+kind: Job
+metadata: {name: demo}
+spec:
+  data: {paths: [/tmp]}
+  train: {steps: 10}
+)";
+
+class StoreTest : public ::testing::Test {
+ protected:
+  StoreTest() {
+    dir_ = std::filesystem::path(::testing::TempDir()) /
+           ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::remove_all(dir_);
+    std::filesystem::create_directories(dir_);
+    file_ = (dir_ / "ledger.db").string();
+  }
+
+  static JobRecord Job(const std::string& id) {
+    JobRecord job;
+    job.job = id;
+    job.name = "demo";
+    job.spec_yaml = kYaml;
+    job.state = JobState::kRunning;
+    job.create_time = absl::FromUnixSeconds(1000);
+    job.progress.step = 7;
+    job.progress.similarity = 0.5;
+    return job;
+  }
+
+  std::filesystem::path dir_;
+  std::string file_;
+};
+
+TEST_F(StoreTest, GivesBackAfterARestartWhatWasWritten) {
+  LeapRecord leap;
+  leap.job = "a";
+  leap.leap = 3;
+  leap.state = LeapState::kCommitted;
+  leap.scales = {0.5, 1.0 / 3};
+  leap.candidate_digest = 0xfedcba9876543210;
+  SnapshotRecord snapshot;
+  snapshot.job = "a";
+  snapshot.step = 50;
+  snapshot.weights_digest = ~0ull;
+  snapshot.state_digests = {~0ull, 1};
+  snapshot.shards = {{0, 0, 10, "h:1"}, {1, 10, 20, "h:2"}};
+  {
+    ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_));
+    ASSERT_OK(store->Write(std::vector<Record>{Job("a"), leap, snapshot}));
+  }
+  ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_));
+  ASSERT_OK_AND_ASSIGN(const machine::Ledger ledger, store->Load());
+  ASSERT_EQ(ledger.jobs.size(), 1);
+  EXPECT_EQ(ledger.jobs[0].progress.step, 7);
+  EXPECT_EQ(ledger.jobs[0].spec.train.steps, 10);
+  EXPECT_EQ(ledger.jobs[0].end_time, absl::InfinitePast());
+  ASSERT_EQ(ledger.leaps.size(), 1);
+  EXPECT_EQ(ledger.leaps[0].scales, leap.scales);
+  EXPECT_EQ(ledger.leaps[0].candidate_digest, leap.candidate_digest);
+  ASSERT_EQ(ledger.snapshots.size(), 1);
+  EXPECT_EQ(ledger.snapshots[0].state_digests, snapshot.state_digests);
+  EXPECT_EQ(ledger.snapshots[0].shards[1].data_address, "h:2");
+  EXPECT_NE(ledger.snapshots[0].gate_loss, ledger.snapshots[0].gate_loss) << "unknown stays NaN";
+}
+
+TEST_F(StoreTest, ARowWrittenAgainReplacesTheOldOneAndKeepsItsPlaceInTheList) {
+  ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_));
+  SnapshotRecord first;
+  first.job = "a";
+  first.step = 50;
+  SnapshotRecord second = first;
+  second.step = 100;
+  ASSERT_OK(store->Write(std::vector<Record>{first, second}));
+  first.scored = true;
+  ASSERT_OK(store->Write(std::vector<Record>{first}));
+  ASSERT_OK_AND_ASSIGN(const auto page, store->Snapshots("a", 0, 10));
+  ASSERT_EQ(page.rows.size(), 2);
+  EXPECT_TRUE(page.rows[0].scored);
+  EXPECT_EQ(page.rows[1].step, 100);
+  EXPECT_EQ(page.next, 0);
+}
+
+TEST_F(StoreTest, ListsInPages) {
+  ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_));
+  std::vector<Record> events;
+  for (int i = 1; i <= 5; ++i) {
+    machine::EventRecord event;
+    event.job = "a";
+    event.sequence = i;
+    events.push_back(event);
+  }
+  ASSERT_OK(store->Write(events));
+  ASSERT_OK_AND_ASSIGN(const auto first, store->Events("a", 0, 3));
+  EXPECT_EQ(first.rows.size(), 3);
+  ASSERT_OK_AND_ASSIGN(const auto rest, store->Events("a", first.next, 3));
+  ASSERT_EQ(rest.rows.size(), 2);
+  EXPECT_EQ(rest.rows[1].sequence, 5);
+  EXPECT_EQ(rest.next, 0);
+}
+
+TEST_F(StoreTest, WritesABatchWholeOrNotAtAll) {
+  ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_));
+  ASSERT_OK_AND_ASSIGN(auto other,
+                       SqliteConnection::Open(file_, SqliteConnection::Mode::kReadWrite));
+  ASSERT_OK(other->Execute("DROP TABLE leaps"));
+  LeapRecord leap;
+  leap.job = "a";
+  EXPECT_FALSE(store->Write(std::vector<Record>{Job("a"), leap}).ok());
+  ASSERT_OK_AND_ASSIGN(auto statement, other->Prepare("SELECT count(*) FROM jobs"));
+  ASSERT_THAT(other->Step(*statement), IsOkAndHolds(true));
+  EXPECT_EQ(statement->Int(), 0);
+}
+
+TEST_F(StoreTest, ALedgerOfANewerSchemaIsRefusedWithWhatToDo) {
+  {
+    ASSERT_OK(Store::Open(file_).status());
+  }
+  ASSERT_OK_AND_ASSIGN(auto other,
+                       SqliteConnection::Open(file_, SqliteConnection::Mode::kReadWrite));
+  ASSERT_OK(other->Execute("PRAGMA user_version=99"));
+  const absl::Status status = Store::Open(file_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(status.message().find("schema 99"), status.message().npos);
+}
+
+TEST_F(StoreTest, AFileThatIsNoLedgerIsNamedCorrupt) {
+  std::ofstream(file_) << std::string(4096, 'x');
+  const absl::Status status = Store::Open(file_).status();
+  EXPECT_EQ(ReasonOf(status), ErrorReason::kLedgerCorrupt) << status;
+  EXPECT_NE(status.message().find(file_), status.message().npos);
+}
+
+TEST_F(StoreTest, AFolderThatIsNotThereIsSaid) {
+  const absl::Status status = Store::Open((dir_ / "no" / "ledger.db").string()).status();
+  EXPECT_EQ(ReasonOf(status), ErrorReason::kLedgerUnavailable) << status;
+}
+
+}  // namespace
+}  // namespace leap
