@@ -1,0 +1,212 @@
+#include "coordinator/runner.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "coordinator/wire.h"
+
+namespace leap {
+namespace {
+
+// Agents change with every heartbeat; people look less often.
+constexpr absl::Duration kAgentsEvery = absl::Milliseconds(200);
+
+void WriteLog(const machine::LogLine& line) {
+  const LogFields fields = {{"job", line.job},
+                            {"epoch", line.epoch},
+                            {"step", line.step},
+                            {"reason", line.sentence}};
+  switch (line.severity) {
+    case machine::Severity::kDebug: return LogDebug(line.event, fields);
+    case machine::Severity::kInfo: return LogInfo(line.event, fields);
+    case machine::Severity::kWarning: return LogWarning(line.event, fields);
+    case machine::Severity::kError: return LogError(line.event, fields);
+  }
+}
+
+template <class T>
+bool SetCorrelation(machine::Event& event, uint64_t number) {
+  T* request = std::get_if<T>(&event);
+  if (request != nullptr) request->correlation = number;
+  return request != nullptr;
+}
+
+}  // namespace
+
+Runner::Runner(const RunnerOptions& options, Store* store, Board* board, MetricsFeed* metrics,
+               const Clock& clock)
+    : options_(options),
+      store_(store),
+      board_(board),
+      metrics_(metrics),
+      clock_(clock),
+      queue_(options.queue_events),
+      cluster_(options.cluster) {}
+
+Runner::~Runner() { Stop(); }
+
+absl::Status Runner::Start() {
+  LEAP_ASSIGN_OR_RETURN(machine::Ledger ledger, store_->Load());
+  for (const machine::EventRecord& event : ledger.events) board_->AddEvent(ToWire(event));
+  Process(machine::Restored{std::move(ledger)});
+  for (const machine::JobView& job : cluster_.ListJobs()) {
+    board_->PublishJob(job.record.queue_number + 1, ToWire(job));
+  }
+  thread_ = std::thread([this] { Loop(); });
+  return absl::OkStatus();
+}
+
+void Runner::Stop() {
+  queue_.Close();
+  if (thread_.joinable()) thread_.join();
+  std::map<uint64_t, Done> calls;
+  {
+    MutexLock lock(&mutex_);
+    calls.swap(calls_);
+  }
+  for (auto& [number, done] : calls) {
+    done(MakeError(absl::StatusCode::kUnavailable, ErrorReason::kShuttingDown,
+                   "the coordinator is shutting down; retry in a moment"),
+         "");
+  }
+}
+
+bool Runner::Post(machine::Event event) { return queue_.TryPush(std::move(event)); }
+
+void Runner::Call(machine::Event event, Done done) {
+  uint64_t number = 0;
+  {
+    MutexLock lock(&mutex_);
+    number = next_number_++;
+    calls_[number] = std::move(done);
+  }
+  SetCorrelation<machine::CreateJob>(event, number) ||
+      SetCorrelation<machine::CancelJob>(event, number) ||
+      SetCorrelation<machine::PauseJob>(event, number) ||
+      SetCorrelation<machine::ResumeJob>(event, number);
+  if (Post(std::move(event))) return;
+  if (Done refused = TakeCall(number)) {
+    refused(MakeError(absl::StatusCode::kResourceExhausted, ErrorReason::kQueueFull,
+                      "the coordinator has too much to do; retry in a moment"),
+            "");
+  }
+}
+
+uint64_t Runner::OpenSession(std::shared_ptr<SessionSink> sink) {
+  MutexLock lock(&mutex_);
+  const uint64_t session = next_number_++;
+  sessions_[session] = std::move(sink);
+  return session;
+}
+
+void Runner::CloseSession(uint64_t session) {
+  MutexLock lock(&mutex_);
+  sessions_.erase(session);
+}
+
+size_t Runner::sessions() const {
+  MutexLock lock(&mutex_);
+  return sessions_.size();
+}
+
+std::shared_ptr<SessionSink> Runner::FindSession(uint64_t session) const {
+  MutexLock lock(&mutex_);
+  const auto found = sessions_.find(session);
+  return found == sessions_.end() ? nullptr : found->second;
+}
+
+Runner::Done Runner::TakeCall(uint64_t correlation) {
+  MutexLock lock(&mutex_);
+  const auto found = calls_.find(correlation);
+  if (found == calls_.end()) return nullptr;
+  Done done = std::move(found->second);
+  calls_.erase(found);
+  return done;
+}
+
+void Runner::Loop() {
+  absl::Time next_tick = clock_.Now();
+  while (true) {
+    const absl::Duration wait = std::max(next_tick - clock_.Now(), absl::ZeroDuration());
+    std::optional<machine::Event> event = queue_.Pop(wait);
+    if (event) {
+      Process(*event);
+    } else if (queue_.closed()) {
+      return;
+    }
+    if (clock_.Now() < next_tick) continue;
+    Process(machine::Tick{});
+    next_tick = clock_.Now() + options_.tick;
+  }
+}
+
+void Runner::Process(const machine::Event& event) {
+  std::optional<machine::Persisted> persisted = Perform(cluster_.Step(event, clock_.Now()));
+  while (persisted) persisted = Perform(cluster_.Step(*persisted, clock_.Now()));
+}
+
+std::optional<machine::Persisted> Runner::Perform(machine::Actions actions) {
+  std::optional<machine::Persisted> persisted;
+  if (actions.ticket != 0) {
+    const absl::Time before = clock_.Now();
+    const absl::Status written = store_->Write(actions.records);
+    metrics_->CountTransaction(written.ok(), clock_.Now() - before);
+    if (!written.ok()) LogError("ledger-write-failed", {{"error", written}});
+    persisted = machine::Persisted{actions.ticket, written.ok(), std::string(written.message())};
+  }
+  PerformSends(actions);
+  PerformReplies(actions);
+  Publish(actions);
+  return persisted;
+}
+
+void Runner::PerformSends(const machine::Actions& actions) {
+  for (const machine::Send& send : actions.sends) {
+    v1::CoordinatorMessage message = ToWire(send.message);
+    if (message.kind_case() == v1::CoordinatorMessage::KIND_NOT_SET) {
+      LogWarning("not-on-the-wire", {{"agent", send.agent}});
+      continue;
+    }
+    if (const auto sink = FindSession(send.session)) sink->Send(std::move(message));
+  }
+  for (const machine::CloseSession& close : actions.closes) {
+    if (const auto sink = FindSession(close.session)) sink->Close(close.status);
+  }
+}
+
+void Runner::PerformReplies(const machine::Actions& actions) {
+  for (const machine::Reply& reply : actions.replies) {
+    if (const std::optional<machine::JobView> job = cluster_.FindJob(reply.job)) {
+      board_->PublishJob(job->record.queue_number + 1, ToWire(*job));
+    }
+    if (Done done = TakeCall(reply.correlation)) done(reply.status, reply.job);
+  }
+}
+
+void Runner::Publish(const machine::Actions& actions) {
+  for (const machine::Record& record : actions.records) {
+    if (const auto* event = std::get_if<machine::EventRecord>(&record)) {
+      board_->AddEvent(ToWire(*event));
+    }
+  }
+  for (const std::string& id : actions.changed) {
+    const std::optional<machine::JobView> job = cluster_.FindJob(id);
+    if (!job) continue;
+    board_->PublishJob(job->record.queue_number + 1, ToWire(*job));
+    metrics_->SetJob(*job);
+  }
+  for (const machine::LogLine& line : actions.log) WriteLog(line);
+  for (const machine::MetricSample& sample : actions.counts) metrics_->Count(sample);
+  if (clock_.Now() - agents_published_ < kAgentsEvery) return;
+  agents_published_ = clock_.Now();
+  std::vector<v1::Agent> agents;
+  const std::vector<machine::AgentView> views = cluster_.ListAgents();
+  for (const machine::AgentView& agent : views) agents.push_back(ToWire(agent));
+  board_->PublishAgents(std::move(agents));
+  metrics_->SetCluster(cluster_.ListJobs(), views, queue_.size(), sessions(), store_->bytes());
+}
+
+}  // namespace leap
