@@ -101,6 +101,7 @@ v1::Heartbeat VerifierAgent::MakeHeartbeat() const {
 
 void VerifierAgent::OnConnected() {
   LogInfo("coordinator_connected");
+  was_connected_ = true;
   parts_.metrics->Set(Metric::kCoordinatorConnected, {}, 1);
   std::string job;
   {
@@ -113,7 +114,8 @@ void VerifierAgent::OnConnected() {
 }
 
 void VerifierAgent::OnDisconnected(const absl::Status& status) {
-  LogWarning("coordinator_lost", {{"status", status}});
+  LogWarning(was_connected_ ? "coordinator_lost" : "coordinator_unreachable", {{"status", status}});
+  was_connected_ = false;
   parts_.metrics->Set(Metric::kCoordinatorConnected, {}, 0);
   parts_.metrics->Count(Metric::kReconnectsTotal);
 }

@@ -89,6 +89,7 @@ class VerifierAgent {
   const VerifierOptions options_;
   const VerifierParts parts_;
   TaskDesk desk_;
+  std::atomic<bool> was_connected_ = false;
 
   // Scoring thread alone.
   std::unique_ptr<TaskRunner> runner_;  // null: no job, or `job_error_` says why not

@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -13,6 +14,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/ids.h"
@@ -77,6 +79,18 @@ void AddFlags(CLI::App* app, Flags* flags) {
   AddTlsFlags(app, &flags->tls);
 }
 
+// As in agent.proto.
+absl::Status CheckName(const std::string& name) {
+  const auto allowed = [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
+  };
+  if (!name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), allowed)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--name: expected 1 to 64 of a-z A-Z 0-9 . _ -, saw '", name, "'"));
+}
+
 absl::Status MakeStateDir(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
@@ -98,6 +112,7 @@ BufferFetcher FetchWith(SnapshotClient* client, Metrics* metrics) {
 
 // Everything that lives as long as the process; made in order, stopped by Run in reverse.
 absl::Status Run(const Flags& flags, StopSignal& stop) {
+  LEAP_RETURN_IF_ERROR(CheckName(flags.name));
   LEAP_RETURN_IF_ERROR(CheckTlsFiles(flags.tls));
   LEAP_RETURN_IF_ERROR(MakeStateDir(flags.state_dir));
   LEAP_ASSIGN_OR_RETURN(const ChannelOptions channel, flags.channel.ToChannelOptions(flags.tls));
@@ -153,7 +168,11 @@ int Main(int argc, char** argv) {
   Flags flags;
   CLI::App app("leap-verifier");
   AddFlags(&app, &flags);
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;  // --help and --version are errors of status 0
+  }
   if (flags.name.empty()) flags.name = DefaultName();
   if (flags.state_dir.empty()) flags.state_dir = DefaultStateDir();
   const absl::StatusOr<LogLevel> level = ParseLogLevel(flags.log_level);
