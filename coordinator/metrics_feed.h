@@ -1,0 +1,36 @@
+// From what the machine counts and shows to the coordinator's metrics (service/metric_names.h). Thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "coordinator/machine/action.h"
+#include "coordinator/machine/view.h"
+#include "service/metrics.h"
+
+namespace leap {
+
+class MetricsFeed {
+ public:
+  explicit MetricsFeed(Metrics* metrics) : metrics_(metrics) {}  // must outlive it
+
+  void Count(const machine::MetricSample& sample);
+  void SetJob(const machine::JobView& job);
+  void SetCluster(const std::vector<machine::JobView>& jobs,
+                  const std::vector<machine::AgentView>& agents, size_t queued_events,
+                  size_t sessions, int64_t ledger_bytes);
+
+  void CountTransaction(bool ok, absl::Duration duration);
+  void CountSessionMessage(absl::string_view direction);  // "in" | "out"
+  void CountRefusedSession(absl::string_view cause);      // as in leap_sessions_refused_total
+  void CountDroppedEvent();
+  void CountRequest(absl::string_view method, absl::string_view code);
+
+ private:
+  Metrics* const metrics_;
+};
+
+}  // namespace leap
