@@ -38,7 +38,8 @@ int TryBind(const addrinfo& info) {
 
 absl::StatusOr<HostPort> ParseHostPort(absl::string_view address) {
   const auto wrong = [&] {
-    return AddressError(absl::StrCat("expected host:port with a port from 0 to 65535, saw '", address, "'"));
+    return AddressError(
+        absl::StrCat("expected host:port with a port from 0 to 65535, saw '", address, "'"));
   };
   const size_t colon = address.rfind(':');
   if (colon == absl::string_view::npos) return wrong();
@@ -77,18 +78,22 @@ absl::Status WhyNoListen(const HostPort& address) {
   const int rc = getaddrinfo(address.host.empty() ? nullptr : address.host.c_str(), port.c_str(),
                              &hints, &found);
   if (rc != 0) {
-    return AddressError(absl::StrCat("cannot listen at '", JoinHostPort(address), "': ", gai_strerror(rc)));
+    return AddressError(
+        absl::StrCat("cannot listen at '", JoinHostPort(address), "': ", gai_strerror(rc)));
   }
   const int error = TryBind(*found);
   freeaddrinfo(found);
   if (error == 0) return absl::OkStatus();
   if (error == EADDRINUSE) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, ErrorReason::kPortTaken,
-                     absl::StrCat("port ", port, " of '", address.host,
-                                  "' is taken by another program; stop it, or choose another port (0: any free one)"),
-                     {{"port", port}});
+    return MakeError(
+        absl::StatusCode::kFailedPrecondition, ErrorReason::kPortTaken,
+        absl::StrCat(
+            "port ", port, " of '", address.host,
+            "' is taken by another program; stop it, or choose another port (0: any free one)"),
+        {{"port", port}});
   }
-  return AddressError(absl::StrCat("cannot listen at '", JoinHostPort(address), "': ", std::strerror(error)));
+  return AddressError(
+      absl::StrCat("cannot listen at '", JoinHostPort(address), "': ", std::strerror(error)));
 }
 
 std::string MachineName() {

@@ -14,15 +14,16 @@ struct HostPort {
   int port = 0;
 };
 
-// Reads "host:port", "[v6]:port" or ":port". InvalidArgument (ADDRESS_INVALID) says what was expected.
+// Reads "host:port", "[v6]:port" or ":port". InvalidArgument (ADDRESS_INVALID) says what was
+// expected.
 absl::StatusOr<HostPort> ParseHostPort(absl::string_view address);
 std::string JoinHostPort(const HostPort& address);
 
 // True for 127.0.0.0/8, ::1 and "localhost"; `address` is host:port. Does not ask the resolver.
 bool IsLoopback(absl::string_view address);
 
-// Why nothing can listen at `address`, found by trying: FailedPrecondition (PORT_TAKEN), InvalidArgument
-// (ADDRESS_INVALID), or OK if it could just now.
+// Why nothing can listen at `address`, found by trying: FailedPrecondition (PORT_TAKEN),
+// InvalidArgument (ADDRESS_INVALID), or OK if it could just now.
 absl::Status WhyNoListen(const HostPort& address);
 
 // This machine's name, "localhost" if it has none.

@@ -84,8 +84,8 @@ class Session final : public AgentSession {
   const AgentSessionOptions options_;
   const AgentSessionCallbacks callbacks_;
   const std::unique_ptr<v1::AgentService::Stub> stub_;
-  Backoff backoff_;           // session thread
-  absl::Status reported_;     // session thread: the last error told to on_disconnected
+  Backoff backoff_;        // session thread
+  absl::Status reported_;  // session thread: the last error told to on_disconnected
 
   mutable Mutex mutex_;
   AgentSessionInfo info_ ABSL_GUARDED_BY(mutex_);
@@ -97,7 +97,8 @@ class Session final : public AgentSession {
   absl::Time beat_due_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   absl::Duration beat_interval_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  bool drained_ ABSL_GUARDED_BY(mutex_) = false;      // stopping: everything is written, WritesDone said
+  bool drained_ ABSL_GUARDED_BY(mutex_) =
+      false;  // stopping: everything is written, WritesDone said
   bool session_done_ ABSL_GUARDED_BY(mutex_) = false;
 
   Mutex stop_mutex_;  // one Stop at a time
@@ -224,7 +225,8 @@ absl::Status Session::Close(Stream* stream, grpc::ClientContext* context, absl::
   context_ = nullptr;
   welcome_due_ = absl::InfiniteFuture();
   if (absl::IsCancelled(end) && timed_out) {
-    return WithContext(why, absl::StrCat("gave up after ", absl::FormatDuration(options_.connect_timeout)));
+    return WithContext(
+        why, absl::StrCat("gave up after ", absl::FormatDuration(options_.connect_timeout)));
   }
   if (absl::IsCancelled(end) && !why.ok()) return why;
   if (!end.ok()) return end;
@@ -235,9 +237,7 @@ absl::Status Session::Close(Stream* stream, grpc::ClientContext* context, absl::
 
 // ---- writer thread ----
 
-absl::Time Session::NextDue() const {
-  return stream_ != nullptr ? beat_due_ : welcome_due_;
-}
+absl::Time Session::NextDue() const { return stream_ != nullptr ? beat_due_ : welcome_due_; }
 
 void Session::RunWriter() {
   while (true) {
@@ -295,8 +295,8 @@ std::optional<v1::AgentMessage> Session::NextMessage() {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<AgentSession>> AgentSession::Start(const AgentSessionOptions& options,
-                                                                  AgentSessionCallbacks callbacks) {
+absl::StatusOr<std::unique_ptr<AgentSession>> AgentSession::Start(
+    const AgentSessionOptions& options, AgentSessionCallbacks callbacks) {
   if (!callbacks.hello || !callbacks.heartbeat || !callbacks.on_message) {
     return absl::InvalidArgumentError("hello, heartbeat and on_message are required");
   }

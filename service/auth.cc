@@ -84,7 +84,8 @@ constexpr size_t kMinTokenBytes = 16;
 constexpr size_t kMaxTokens = 10000;
 
 absl::StatusOr<TokenEntry> ParseTokenLine(absl::string_view line, const std::string& where) {
-  const std::vector<absl::string_view> words = absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
+  const std::vector<absl::string_view> words =
+      absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
   const auto error = [&](absl::string_view what) {
     return MakeError(absl::StatusCode::kInvalidArgument, ErrorReason::kConfigInvalid,
                      absl::StrCat(where, ": ", what));
@@ -103,16 +104,19 @@ absl::StatusOr<std::vector<TokenEntry>> ReadTokens(const std::string& path) {
   struct stat info;
   std::ifstream file(path);
   if (!file || stat(path.c_str(), &info) != 0 || (info.st_mode & S_IROTH) != 0) {
-    return MakeError(absl::StatusCode::kInvalidArgument, ErrorReason::kConfigInvalid,
-                     absl::StrCat("token file '", path,
-                                  "' cannot be read, or can be read by everybody on this machine (chmod o-r it)"));
+    return MakeError(
+        absl::StatusCode::kInvalidArgument, ErrorReason::kConfigInvalid,
+        absl::StrCat(
+            "token file '", path,
+            "' cannot be read, or can be read by everybody on this machine (chmod o-r it)"));
   }
   std::vector<TokenEntry> tokens;
   std::string line;
   for (int number = 1; std::getline(file, line); ++number) {
     absl::StripAsciiWhitespace(&line);
     if (line.empty() || line[0] == '#') continue;
-    LEAP_ASSIGN_OR_RETURN(TokenEntry entry, ParseTokenLine(line, absl::StrCat(path, " line ", number)));
+    LEAP_ASSIGN_OR_RETURN(TokenEntry entry,
+                          ParseTokenLine(line, absl::StrCat(path, " line ", number)));
     tokens.push_back(std::move(entry));
     if (tokens.size() > kMaxTokens) break;
   }
@@ -127,7 +131,8 @@ std::optional<Caller> CallerOf(absl::string_view text) {
   const std::vector<absl::string_view> parts = absl::StrSplit(text, absl::MaxSplits(':', 1));
   const auto role = ParseRole(parts[0]);
   if (!role) return std::nullopt;
-  return Caller{.name = parts.size() > 1 ? std::string(parts[1]) : "", .roles = static_cast<uint8_t>(*role)};
+  return Caller{.name = parts.size() > 1 ? std::string(parts[1]) : "",
+                .roles = static_cast<uint8_t>(*role)};
 }
 
 void Merge(const std::optional<Caller>& found, Caller* caller) {
@@ -182,8 +187,8 @@ class FileAuthenticator final : public Authenticator {
     }
     if ((caller.roles & allowed) != 0) return caller;
     return MakeError(absl::StatusCode::kPermissionDenied, ErrorReason::kPermissionDenied,
-                     absl::StrCat("'", caller.name, "' may not call ", method, ": it takes the role ",
-                                  LeastRole(allowed)),
+                     absl::StrCat("'", caller.name, "' may not call ", method,
+                                  ": it takes the role ", LeastRole(allowed)),
                      {{"method", std::string(method)}});
   }
 
@@ -203,9 +208,10 @@ class FileAuthenticator final : public Authenticator {
       Caller caller = CallerOf(*peer);
       if (caller.roles != 0) return caller;
     }
-    return MakeError(absl::StatusCode::kUnauthenticated, ErrorReason::kUnauthenticated,
-                     "who are you? show a client certificate with a SAN or OU leap:ROLE, or a token "
-                     "(--token-path, LEAP_TOKEN)");
+    return MakeError(
+        absl::StatusCode::kUnauthenticated, ErrorReason::kUnauthenticated,
+        "who are you? show a client certificate with a SAN or OU leap:ROLE, or a token "
+        "(--token-path, LEAP_TOKEN)");
   }
 
   absl::StatusOr<Caller> CallerOfToken(absl::string_view header) const {
@@ -215,7 +221,8 @@ class FileAuthenticator final : public Authenticator {
       MutexLock lock(&mutex_);
       std::optional<Caller> match;  // every entry is compared, so that time tells nothing
       for (const TokenEntry& entry : tokens_) {
-        if (CRYPTO_memcmp(entry.digest.data(), digest.data(), digest.size()) == 0) match = entry.caller;
+        if (CRYPTO_memcmp(entry.digest.data(), digest.data(), digest.size()) == 0)
+          match = entry.caller;
       }
       if (match) return *match;
     }
@@ -230,7 +237,8 @@ class FileAuthenticator final : public Authenticator {
             static_cast<int64_t>(info.st_ino)};
   }
 
-  // A file that became unreadable or wrong leaves the tokens that were good, and one line in the log.
+  // A file that became unreadable or wrong leaves the tokens that were good, and one line in the
+  // log.
   void ReloadIfChanged() const {
     if (options_.token_file.empty()) return;
     const auto version = FileVersion();
@@ -258,10 +266,14 @@ class FileAuthenticator final : public Authenticator {
 
 absl::string_view AccessRoleName(AccessRole role) {
   switch (role) {
-    case AccessRole::kViewer: return "viewer";
-    case AccessRole::kSubmitter: return "submitter";
-    case AccessRole::kOperator: return "operator";
-    case AccessRole::kWorker: return "worker";
+    case AccessRole::kViewer:
+      return "viewer";
+    case AccessRole::kSubmitter:
+      return "submitter";
+    case AccessRole::kOperator:
+      return "operator";
+    case AccessRole::kWorker:
+      return "worker";
   }
   return "unknown";
 }

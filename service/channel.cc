@@ -19,10 +19,12 @@ absl::Status CheckSecurity(const std::string& address, const ChannelOptions& opt
   if (!options.tls.empty() || options.insecure_anywhere || IsLoopback(address)) {
     return absl::OkStatus();
   }
-  return MakeError(absl::StatusCode::kFailedPrecondition, ErrorReason::kTlsInvalid,
-                   absl::StrCat("'", address,
-                                "' is beyond this machine, and there is no TLS: give --tls-ca (and --tls-cert, "
-                                "--tls-key), or --insecure-connect-anywhere if the network is closed to others"));
+  return MakeError(
+      absl::StatusCode::kFailedPrecondition, ErrorReason::kTlsInvalid,
+      absl::StrCat(
+          "'", address,
+          "' is beyond this machine, and there is no TLS: give --tls-ca (and --tls-cert, "
+          "--tls-key), or --insecure-connect-anywhere if the network is closed to others"));
 }
 
 grpc::ChannelArguments MakeArguments(const ChannelOptions& options) {
@@ -58,8 +60,9 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& ad
                                                            const ChannelOptions& options) {
   LEAP_ASSIGN_OR_RETURN(HostPort where, ParseHostPort(address));
   if (where.host.empty() || where.port == 0) {
-    return MakeError(absl::StatusCode::kInvalidArgument, ErrorReason::kAddressInvalid,
-                     absl::StrCat("cannot dial '", address, "': expected a host and a port above 0"));
+    return MakeError(
+        absl::StatusCode::kInvalidArgument, ErrorReason::kAddressInvalid,
+        absl::StrCat("cannot dial '", address, "': expected a host and a port above 0"));
   }
   LEAP_RETURN_IF_ERROR(CheckSecurity(address, options));
   LEAP_ASSIGN_OR_RETURN(auto credentials, MakeChannelCredentials(options.tls));

@@ -21,23 +21,24 @@ void AddTlsFlags(CLI::App* app, TlsFiles* tls);
 
 struct ServerFlags {
   std::string listen = "127.0.0.1:0";
-  std::string advertise;       // --advertise host[:port]: what others dial, if not what is bound
+  std::string advertise;  // --advertise host[:port]: what others dial, if not what is bound
   std::string port_file;
   std::string metrics_listen;  // empty: no metrics port
   std::string metrics_port_file;
-  std::string token_file;      // for servers: the table of tokens
+  std::string token_file;  // for servers: the table of tokens
   bool insecure_anywhere = false;
 
   RpcServerOptions ToServerOptions(const TlsFiles& tls) const;
   // Callers must show who they are as soon as there is a CA or a token file.
   AuthOptions ToAuthOptions(const TlsFiles& tls) const;
 };
-// --listen --advertise --port-file --metrics-listen --metrics-port-file --token-file --insecure-listen-anywhere
+// --listen --advertise --port-file --metrics-listen --metrics-port-file --token-file
+// --insecure-listen-anywhere
 void AddServerFlags(CLI::App* app, ServerFlags* flags);
 
 struct ChannelFlags {
   std::string coordinator = "127.0.0.1:7070";
-  std::string token_path;      // --token-path, or the environment's LEAP_TOKEN: own token, one line
+  std::string token_path;  // --token-path, or the environment's LEAP_TOKEN: own token, one line
   bool insecure_anywhere = false;
 
   absl::StatusOr<ChannelOptions> ToChannelOptions(const TlsFiles& tls) const;

@@ -1,9 +1,10 @@
-// Every metric of every binary: the enum here, the one table (name, type, help, labels with bounded values, binaries)
-// in metric_names.cc. docs/metrics.md is made from the table, and dashboards and alerts are tested against it.
+// Every metric of every binary: the enum here, the one table (name, type, help, labels with bounded
+// values, binaries) in metric_names.cc. docs/metrics.md is made from the table, and dashboards and
+// alerts are tested against it.
 //
-// Adding one: a line in the enum and, at the same place, a row in the table. Names: prefix leap_, unit last, counters
-// end in _total. Labels are words of a closed list; ids go to logs. The one exception is `job`, a per-job gauge label
-// bounded by kMaxJobLabels and removed when the job ends.
+// Adding one: a line in the enum and, at the same place, a row in the table. Names: prefix leap_,
+// unit last, counters end in _total. Labels are words of a closed list; ids go to logs. The one
+// exception is `job`, a per-job gauge label bounded by kMaxJobLabels and removed when the job ends.
 #pragma once
 
 #include <cstddef>
@@ -19,39 +20,41 @@ namespace leap {
 // In brackets: the labels, in the order in which Metrics takes their values.
 enum class Metric {
   // Coordinator: leaps.
-  kCandidatesTotal,            // [regime, predictor, horizon_steps, reason]
-  kLeapsTotal,                 // [outcome]
-  kSavedSteps,                 // [count] booked | net | equivalent; a gauge, for it may fall
+  kCandidatesTotal,  // [regime, predictor, horizon_steps, reason]
+  kLeapsTotal,       // [outcome]
+  kSavedSteps,       // [count]
   kTrainedStepsTotal,
+  kSkippedStepsTotal,
   kVerdictAgeSteps,
-  kVerificationSeconds,
-  kFetchSeconds,
-  kCommitSeconds,
+  kVerificationSeconds,  // [kind]
   kPauseSeconds,
   kSnapshotSeconds,
-  kTasksTotal,                 // [kind, outcome]
-  kAuditsTotal,                // [verdict]
+  kTasksTotal,  // [outcome]
   // Coordinator: jobs, one series per live job.
-  kJobRegime,                  // [job, regime] one-hot
-  kJobSimilarity,              // [job]
-  kJobLoss,                    // [job, set]
-  kJobTokensPerSecond,         // [job]
-  kJobStep,                    // [job]
-  kJobEpoch,                   // [job]
+  kJobRegime,           // [job, regime] one-hot
+  kJobSimilarity,       // [job]
+  kJobLoss,             // [job, set]
+  kJobTokensPerSecond,  // [job]
+  kJobStep,             // [job]
+  kJobEpoch,            // [job]
   // Coordinator: the cluster.
-  kJobs,                       // [state]
-  kAgents,                     // [role, state]
-  kDeviceSecondsTotal,         // [role]
-  kEpochsTotal,                // [cause]
-  kRefusedTotal,               // [what]
+  kJobs,              // [state]
+  kAgents,            // [role, state]
+  kDeviceSeconds,     // [role]
+  kEpochsTotal,       // [outcome]
+  kWorkersLostTotal,  // [cause]
+  kRecoverySeconds,
+  kQuarantinesTotal,  // [cause]
+  kStaleMessagesTotal,
   kSessions,
-  kSessionMessagesTotal,       // [direction]
-  kSessionsRefusedTotal,       // [cause]
+  kSessionMessagesTotal,  // [direction]
+  kSessionsRefusedTotal,  // [cause]
   kEventQueueLength,
   kEventsDroppedTotal,
-  kLedgerTransactionsTotal,    // [result]
+  kLedgerTransactionsTotal,  // [result]
   kLedgerSeconds,
   kLedgerBytes,
+  kMachineStepSeconds,
   // Worker.
   kWorkerStepSeconds,
   kWorkerTrainedStepsTotal,
@@ -63,8 +66,8 @@ enum class Metric {
   kWorkerPauseSeconds,
   kWorkerCheckpointSeconds,
   // Verifier.
-  kVerifierTasksTotal,         // [kind, outcome]
-  kVerifierTaskSeconds,        // [kind]
+  kVerifierTasksTotal,   // [kind, outcome]
+  kVerifierTaskSeconds,  // [kind]
   kVerifierFetchSeconds,
   kVerifierFetchedBytesTotal,
   kVerifierCorruptChunksTotal,
@@ -73,12 +76,12 @@ enum class Metric {
   kCoordinatorConnected,
   kReconnectsTotal,
   kServedBytesTotal,
-  kServedStreamsTotal,         // [result]
+  kServedStreamsTotal,  // [result]
   // Every binary.
-  kRequestsTotal,              // [method, code]
+  kRequestsTotal,  // [method, code]
   kLabelErrorsTotal,
-  kBuildInfo,                  // [version]
-  kMetricCount,                // not a metric: how many there are
+  kBuildInfo,    // [version]
+  kMetricCount,  // not a metric: how many there are
 };
 
 enum class MetricType { kCounter, kGauge, kHistogram };
@@ -90,19 +93,20 @@ inline constexpr size_t kMaxJobLabels = 100;
 
 struct MetricLabel {
   std::string name;
-  std::vector<std::string> values;  // the closed list; a value outside it is counted as "other" if that is in the list
-  bool open = false;                // `job`, `version`: any value, kMaxJobLabels at most
+  std::vector<std::string>
+      values;  // the closed list; a value outside it is counted as "other" if that is in the list
+  bool open = false;  // `job`, `version`: any value, kMaxJobLabels at most
 };
 
 struct MetricDef {
   Metric metric;
   std::string name;
   MetricType type;
-  std::string help;                 // a sentence
-  uint8_t rooms;                    // bits of MetricRoom
+  std::string help;  // a sentence
+  uint8_t rooms;     // bits of MetricRoom
   std::vector<MetricLabel> labels;
-  std::vector<double> buckets;      // histograms
-  bool at_zero = true;              // all combinations exist from the start
+  std::vector<double> buckets;  // histograms
+  bool at_zero = true;          // all combinations exist from the start
 };
 
 // The table, indexed by Metric.
@@ -111,7 +115,8 @@ std::span<const MetricDef> MetricTable();
 // docs/metrics.md; a test keeps the committed page equal to it.
 std::string MetricsMarkdown();
 
-// The value of label `horizon_steps` for K: the largest listed bound that is not above it ("0", "5", ... "1000").
+// The value of label `horizon_steps` for K: the largest listed bound that is not above it ("0",
+// "5", ... "1000").
 std::string HorizonLabel(int64_t horizon_steps);
 
 }  // namespace leap

@@ -5,8 +5,9 @@
 //   metrics->Set(Metric::kJobSimilarity, {job}, 0.9995);
 //   metrics->Observe(Metric::kVerificationSeconds, {}, 1.8);
 //
-// Values are in the order of the labels in metric_names.h. A wrong number of values, an unknown one, or a metric of
-// another binary is counted in leap_label_errors_total and dropped: metrics never fail a caller. Thread-safe.
+// Values are in the order of the labels in metric_names.h. A wrong number of values, an unknown
+// one, or a metric of another binary is counted in leap_label_errors_total and dropped: metrics
+// never fail a caller. Thread-safe.
 #pragma once
 
 #include <initializer_list>
@@ -21,9 +22,9 @@ namespace leap {
 
 struct MetricsOptions {
   MetricRoom room = kInCoordinator;
-  std::string listen;      // host:port, port 0 takes a free one; empty: keep them, serve nothing
-  std::string port_file;   // as RpcServerOptions::port_file
-  std::string version;     // of leap_build_info
+  std::string listen;     // host:port, port 0 takes a free one; empty: keep them, serve nothing
+  std::string port_file;  // as RpcServerOptions::port_file
+  std::string version;    // of leap_build_info
 };
 
 class Metrics {
@@ -34,15 +35,15 @@ class Metrics {
   static absl::StatusOr<std::unique_ptr<Metrics>> Start(const MetricsOptions& options);
   virtual ~Metrics() = default;
 
-  virtual void Count(Metric metric, Labels labels = {}, double n = 1) = 0;      // counters; n >= 0
-  virtual void Set(Metric metric, Labels labels, double value) = 0;             // gauges
-  virtual void Observe(Metric metric, Labels labels, double value) = 0;         // histograms
+  virtual void Count(Metric metric, Labels labels = {}, double n = 1) = 0;  // counters; n >= 0
+  virtual void Set(Metric metric, Labels labels, double value) = 0;         // gauges
+  virtual void Observe(Metric metric, Labels labels, double value) = 0;     // histograms
 
   // Drops every series of this value of an open label (a job that ended).
   virtual void Forget(absl::string_view label, absl::string_view value) = 0;
 
-  virtual int port() const = 0;             // 0: serves nothing
-  virtual std::string Text() const = 0;     // what GET /metrics answers
+  virtual int port() const = 0;          // 0: serves nothing
+  virtual std::string Text() const = 0;  // what GET /metrics answers
 };
 
 }  // namespace leap

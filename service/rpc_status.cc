@@ -12,7 +12,7 @@ namespace {
 using google::protobuf::UnknownField;
 using google::protobuf::UnknownFieldSet;
 
-#define LEAP_SAME_CODE(absl_code, grpc_code)                                              \
+#define LEAP_SAME_CODE(absl_code, grpc_code) \
   static_assert(static_cast<int>(absl::StatusCode::absl_code) == static_cast<int>(grpc::grpc_code))
 LEAP_SAME_CODE(kOk, OK);
 LEAP_SAME_CODE(kCancelled, CANCELLED);
@@ -34,14 +34,16 @@ LEAP_SAME_CODE(kUnauthenticated, UNAUTHENTICATED);
 #undef LEAP_SAME_CODE
 constexpr int kLastCode = static_cast<int>(absl::StatusCode::kUnauthenticated);
 
-// Field numbers of google.rpc.Status, google.protobuf.Any, google.rpc.ErrorInfo and its map entries.
+// Field numbers of google.rpc.Status, google.protobuf.Any, google.rpc.ErrorInfo and its map
+// entries.
 constexpr int kStatusCode = 1, kStatusDetails = 3;
 constexpr int kAnyTypeUrl = 1, kAnyValue = 2;
 constexpr int kInfoReason = 1, kInfoDomain = 2, kInfoMetadata = 3;
 constexpr int kEntryKey = 1, kEntryValue = 2;
 constexpr absl::string_view kInfoUrl = "type.googleapis.com/google.rpc.ErrorInfo";
 
-// Trailing metadata travels in headers: what is longer than this is cut, so that the status itself arrives.
+// Trailing metadata travels in headers: what is longer than this is cut, so that the status itself
+// arrives.
 constexpr size_t kMaxMessageBytes = 6000;
 constexpr size_t kMaxMetadataBytes = 512;
 constexpr size_t kMaxMetadataEntries = 16;

@@ -27,8 +27,8 @@ TEST_P(EveryCode, ComesBackWithItsMessage) {
 TEST_P(EveryCode, ComesBackWithItsReasonAndMetadata) {
   const auto code = static_cast<absl::StatusCode>(GetParam());
   if (code == absl::StatusCode::kOk) return;
-  const absl::Status status =
-      MakeError(code, ErrorReason::kStaleEpoch, "epoch 3 is over", {{"epoch", "4"}, {"job", "a-1"}});
+  const absl::Status status = MakeError(code, ErrorReason::kStaleEpoch, "epoch 3 is over",
+                                        {{"epoch", "4"}, {"job", "a-1"}});
   const absl::Status back = FromGrpcStatus(ToGrpcStatus(status));
   EXPECT_THAT(back, StatusIs(code, "epoch 3 is over"));
   EXPECT_THAT(back, HasReason(ErrorReason::kStaleEpoch));
@@ -57,9 +57,9 @@ TEST(RpcStatus, CutsAMessageTooLongForHeadersBetweenCharacters) {
 }
 
 TEST(RpcStatus, IgnoresDetailsThatAreForeignOrMangled) {
-  const std::string good =
-      ToGrpcStatus(MakeError(absl::StatusCode::kAborted, ErrorReason::kStaleEpoch, "m", {{"a", "b"}}))
-          .error_details();
+  const std::string good = ToGrpcStatus(MakeError(absl::StatusCode::kAborted,
+                                                  ErrorReason::kStaleEpoch, "m", {{"a", "b"}}))
+                               .error_details();
   std::mt19937_64 random(7);
   for (int i = 0; i < 20000; ++i) {
     std::string bytes = good;

@@ -29,10 +29,11 @@ absl::Status CheckSecurity(const RpcServerOptions& options) {
   if (!options.tls.empty() || options.insecure_anywhere || IsLoopback(options.listen)) {
     return absl::OkStatus();
   }
-  return MakeError(absl::StatusCode::kFailedPrecondition, ErrorReason::kTlsInvalid,
-                   absl::StrCat("'", options.listen,
-                                "' is beyond this machine, and there is no TLS: give --tls-cert, --tls-key and "
-                                "--tls-ca, or --insecure-listen-anywhere if the network is closed to others"));
+  return MakeError(
+      absl::StatusCode::kFailedPrecondition, ErrorReason::kTlsInvalid,
+      absl::StrCat("'", options.listen,
+                   "' is beyond this machine, and there is no TLS: give --tls-cert, --tls-key and "
+                   "--tls-ca, or --insecure-listen-anywhere if the network is closed to others"));
 }
 
 void SetLimits(const RpcServerOptions& options, grpc::ServerBuilder* builder) {

@@ -1,8 +1,8 @@
-// A gRPC server as every binary of Leap has one: bound port reported, health and reflection on, limits set, TLS or
-// loopback only.
+// A gRPC server as every binary of Leap has one: bound port reported, health and reflection on,
+// limits set, TLS or loopback only.
 //
-// Start builds and starts it; the object owns the server and its threads (gRPC's). The services must outlive it.
-// Thread-safe.
+// Start builds and starts it; the object owns the server and its threads (gRPC's). The services
+// must outlive it. Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -19,20 +19,25 @@ namespace leap {
 
 struct RpcServerOptions {
   std::string listen = "127.0.0.1:0";  // host:port; port 0 takes a free one, see RpcServer::port()
-  std::string port_file;               // if given: the bound port and a newline, written atomically once it is bound
-  TlsFiles tls;                        // empty: without TLS, on loopback only
-  bool optional_client_certificate = false;  // with tls.ca: tokens are an alternative (service/auth.h)
-  bool insecure_anywhere = false;      // --insecure-listen-anywhere: without TLS beyond loopback, asked for by hand
-  int max_receive_bytes = 4 << 20;     // per message
+  std::string
+      port_file;  // if given: the bound port and a newline, written atomically once it is bound
+  TlsFiles tls;   // empty: without TLS, on loopback only
+  bool optional_client_certificate =
+      false;  // with tls.ca: tokens are an alternative (service/auth.h)
+  bool insecure_anywhere =
+      false;  // --insecure-listen-anywhere: without TLS beyond loopback, asked for by hand
+  int max_receive_bytes = 4 << 20;  // per message
   int max_streams_per_connection = 256;
-  int max_memory_bytes = 256 << 20;    // of gRPC's buffers; beyond it, new work waits
-  absl::Duration keepalive = absl::Seconds(10);  // ping an idle peer so often; gone after as long without an answer
+  int max_memory_bytes = 256 << 20;  // of gRPC's buffers; beyond it, new work waits
+  absl::Duration keepalive =
+      absl::Seconds(10);  // ping an idle peer so often; gone after as long without an answer
 };
 
 class RpcServer {
  public:
-  // FailedPrecondition, PORT_TAKEN: somebody listens there already. InvalidArgument: an address or a TLS file that
-  // cannot be used. FailedPrecondition, TLS_INVALID: no TLS, not loopback, not asked for.
+  // FailedPrecondition, PORT_TAKEN: somebody listens there already. InvalidArgument: an address or
+  // a TLS file that cannot be used. FailedPrecondition, TLS_INVALID: no TLS, not loopback, not
+  // asked for.
   static absl::StatusOr<std::unique_ptr<RpcServer>> Start(
       const RpcServerOptions& options, const std::vector<grpc::Service*>& services);
 
@@ -44,14 +49,15 @@ class RpcServer {
   int port() const { return port_; }
   // "host:port" as bound. With a host of all interfaces use AdvertisedAddress.
   const std::string& address() const { return address_; }
-  // What others should dial: `host` or host:port as given by --advertise, else the bound address, with this machine's
-  // name in place of 0.0.0.0 or [::].
+  // What others should dial: `host` or host:port as given by --advertise, else the bound address,
+  // with this machine's name in place of 0.0.0.0 or [::].
   std::string AdvertisedAddress(const std::string& advertise) const;
 
   // What the health service answers; serving after Start.
   void SetServing(bool serving);
 
-  // Refuses new calls, waits for the running ones until `grace` has passed, then cancels them and returns. Idempotent.
+  // Refuses new calls, waits for the running ones until `grace` has passed, then cancels them and
+  // returns. Idempotent.
   void Shutdown(absl::Duration grace);
 
  private:

@@ -67,8 +67,8 @@ std::vector<Source> UsableSources(std::span<const v1::ShardSource> shards, int64
   return sources;
 }
 
-// Cuts [0, size) at every boundary of a source, then joins neighbours whose first holder is the same. Empty if some
-// range has no holder; `gap` names it.
+// Cuts [0, size) at every boundary of a source, then joins neighbours whose first holder is the
+// same. Empty if some range has no holder; `gap` names it.
 std::vector<Piece> Cut(const std::vector<Source>& sources, int64_t size, FlatRange* gap) {
   std::vector<int64_t> cuts = {0, size};
   for (const Source& source : sources) {
@@ -81,13 +81,16 @@ std::vector<Piece> Cut(const std::vector<Source>& sources, int64_t size, FlatRan
   std::string last_address;
   for (size_t i = 0; i + 1 < cuts.size(); ++i) {
     const FlatRange range{cuts[i], cuts[i + 1]};
-    const auto holds = [&](const Source& s) { return s.range.begin <= range.begin && s.range.end >= range.end; };
+    const auto holds = [&](const Source& s) {
+      return s.range.begin <= range.begin && s.range.end >= range.end;
+    };
     const auto first = std::find_if(sources.begin(), sources.end(), holds);
     if (first == sources.end()) {
       *gap = range;
       return {};
     }
-    if (!pieces.empty() && first->address == last_address && first->range.begin <= pieces.back().range.begin) {
+    if (!pieces.empty() && first->address == last_address &&
+        first->range.begin <= pieces.back().range.begin) {
       pieces.back().range.end = range.end;
     } else {
       pieces.push_back({.range = range});
@@ -104,8 +107,13 @@ class Assembly {
 
   Assembly(const BufferRequest& request, const SnapshotClientOptions& options, Connect connect,
            std::vector<Source> sources, std::vector<Piece> pieces, std::span<float> out)
-      : request_(request), options_(options), connect_(std::move(connect)), out_(out),
-        deadline_(Now() + request.timeout), sources_(std::move(sources)), pieces_(std::move(pieces)) {}
+      : request_(request),
+        options_(options),
+        connect_(std::move(connect)),
+        out_(out),
+        deadline_(Now() + request.timeout),
+        sources_(std::move(sources)),
+        pieces_(std::move(pieces)) {}
 
   absl::Status Run(FetchStats* stats) {
     const absl::Time began = Now();
@@ -152,7 +160,8 @@ class Assembly {
     return true;
   }
 
-  // The first holder that has not failed too often; with each try of a piece the fresh ones come first.
+  // The first holder that has not failed too often; with each try of a piece the fresh ones come
+  // first.
   bool ChooseSource(const Piece& piece, size_t* index) {
     MutexLock lock(&mutex_);
     std::optional<size_t> best;
@@ -180,11 +189,14 @@ class Assembly {
     request.set_buffer(request_.buffer);
     request.set_begin(piece->range.begin);
     request.set_end(piece->range.end);
-    StreamLimits limits{.deadline = deadline_, .stall_timeout = options_.stall_timeout,
+    StreamLimits limits{.deadline = deadline_,
+                        .stall_timeout = options_.stall_timeout,
                         .cancelled = request_.cancelled};
-    const auto to = out_.subspan(static_cast<size_t>(piece->range.begin), static_cast<size_t>(piece->range.size()));
+    const auto to = out_.subspan(static_cast<size_t>(piece->range.begin),
+                                 static_cast<size_t>(piece->range.size()));
     int64_t done = 0;
-    const absl::Status status = ReadSnapshotStream(channel, options_.channel, request, limits, to, &done);
+    const absl::Status status =
+        ReadSnapshotStream(channel, options_.channel, request, limits, to, &done);
     piece->range.begin += done;
     MutexLock lock(&mutex_);
     stats_.bytes += done * static_cast<int64_t>(sizeof(float));
@@ -197,8 +209,12 @@ class Assembly {
     --working_;
     if (piece.range.size() == 0) return true;
     if (absl::IsCancelled(status) || Now() >= deadline_) {
-      if (error_.ok()) error_ = absl::IsCancelled(status) ? status : absl::DeadlineExceededError(absl::StrCat(
-          "the fetch took longer than ", absl::FormatDuration(request_.timeout), "; last: ", status.message()));
+      if (error_.ok())
+        error_ = absl::IsCancelled(status)
+                     ? status
+                     : absl::DeadlineExceededError(absl::StrCat(
+                           "the fetch took longer than ", absl::FormatDuration(request_.timeout),
+                           "; last: ", status.message()));
       return false;
     }
     Source& source = sources_[index];
@@ -217,7 +233,8 @@ class Assembly {
     if (error_.ok()) error_ = std::move(error);
   }
 
-  // Nobody is left to ask for `piece`: in what words, and with which code, depends on what they said.
+  // Nobody is left to ask for `piece`: in what words, and with which code, depends on what they
+  // said.
   absl::Status Unobtainable(const Piece& piece) {
     MutexLock lock(&mutex_);
     std::vector<std::string> said;
@@ -229,15 +246,18 @@ class Assembly {
       if (absl::IsAborted(source.last_error)) return source.last_error;
       same = same && (!first || first->code() == source.last_error.code());
       if (!first) first = source.last_error;
-      if (said.size() < 8) said.push_back(absl::StrCat(source.address, ": ", source.last_error.message()));
+      if (said.size() < 8)
+        said.push_back(absl::StrCat(source.address, ": ", source.last_error.message()));
     }
     const bool telling = first && same && (absl::IsNotFound(*first) || absl::IsDataLoss(*first));
     const std::string message =
-        absl::StrCat("nobody gave floats ", piece.range.begin, "..", piece.range.end, " of step ", request_.step,
-                     " (", absl::StrJoin(said, "; "), ")");
+        absl::StrCat("nobody gave floats ", piece.range.begin, "..", piece.range.end, " of step ",
+                     request_.step, " (", absl::StrJoin(said, "; "), ")");
     if (!telling) return absl::UnavailableError(message);
-    return MakeError(first->code(), absl::IsNotFound(*first) ? ErrorReason::kSnapshotNotFound
-                                                              : ErrorReason::kWeightsCorrupt, message);
+    return MakeError(
+        first->code(),
+        absl::IsNotFound(*first) ? ErrorReason::kSnapshotNotFound : ErrorReason::kWeightsCorrupt,
+        message);
   }
 
   const BufferRequest& request_;
@@ -277,9 +297,9 @@ class SnapshotClient::Impl {
     MutexLock lock(&mutex_);
     channels_[address] = {.channel = channel, .used = ++uses_};
     if (channels_.size() > options_.max_channels) {
-      channels_.erase(std::min_element(channels_.begin(), channels_.end(), [](const auto& a, const auto& b) {
-        return a.second.used < b.second.used;
-      }));
+      channels_.erase(std::min_element(
+          channels_.begin(), channels_.end(),
+          [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
     }
     return channel;
   }
@@ -300,20 +320,25 @@ SnapshotClient::SnapshotClient(const SnapshotClientOptions& options)
     : impl_(std::make_unique<Impl>(options)) {}
 SnapshotClient::~SnapshotClient() = default;
 
-absl::Status SnapshotClient::FetchBuffer(const BufferRequest& request, std::span<const v1::ShardSource> sources,
+absl::Status SnapshotClient::FetchBuffer(const BufferRequest& request,
+                                         std::span<const v1::ShardSource> sources,
                                          std::span<float> out, FetchStats* stats) {
-  if (request.size <= 0 || request.size > kMaxFloats || static_cast<int64_t>(out.size()) != request.size) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot fetch ", request.size, " floats into ", out.size()));
+  if (request.size <= 0 || request.size > kMaxFloats ||
+      static_cast<int64_t>(out.size()) != request.size) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot fetch ", request.size, " floats into ", out.size()));
   }
   std::vector<Source> usable = UsableSources(sources, request.size);
   FlatRange gap;
   std::vector<Piece> pieces = Cut(usable, request.size, &gap);
   if (pieces.empty()) {
-    return MakeError(absl::StatusCode::kUnavailable, ErrorReason::kSnapshotNotFound,
-                     absl::StrCat("nobody holds floats ", gap.begin, "..", gap.end, " of step ", request.step));
+    return MakeError(
+        absl::StatusCode::kUnavailable, ErrorReason::kSnapshotNotFound,
+        absl::StrCat("nobody holds floats ", gap.begin, "..", gap.end, " of step ", request.step));
   }
-  Assembly assembly(request, impl_->options(), [this](const std::string& a) { return impl_->Connect(a); },
-                    std::move(usable), std::move(pieces), out);
+  Assembly assembly(
+      request, impl_->options(), [this](const std::string& a) { return impl_->Connect(a); },
+      std::move(usable), std::move(pieces), out);
   return assembly.Run(stats);
 }
 
@@ -337,8 +362,8 @@ absl::StatusOr<std::vector<v1::Holding>> SnapshotClient::ListHoldings(const std:
   v1::ListHoldingsRequest request;
   request.set_job(job);
   v1::ListHoldingsResponse response;
-  LEAP_RETURN_IF_ERROR(
-      FromGrpcStatus(v1::SnapshotService::NewStub(channel)->ListHoldings(&context, request, &response)));
+  LEAP_RETURN_IF_ERROR(FromGrpcStatus(
+      v1::SnapshotService::NewStub(channel)->ListHoldings(&context, request, &response)));
   return std::vector<v1::Holding>(response.holdings().begin(), response.holdings().end());
 }
 

@@ -17,7 +17,8 @@
 namespace leap {
 namespace {
 
-using ListCallback = v1::SnapshotService::WithCallbackMethod_ListHoldings<v1::SnapshotService::Service>;
+using ListCallback =
+    v1::SnapshotService::WithCallbackMethod_ListHoldings<v1::SnapshotService::Service>;
 using FetchRaw = v1::SnapshotService::WithRawCallbackMethod_Fetch<ListCallback>;
 
 constexpr absl::string_view kFetch = "/leap.v1.SnapshotService/Fetch";
@@ -27,12 +28,14 @@ absl::Status CheckRequest(const v1::FetchRequest& request) {
   const auto wrong = [](absl::string_view what) {
     return MakeError(absl::StatusCode::kInvalidArgument, ErrorReason::kProtocolViolation, what);
   };
-  if (request.job().empty() || request.job().size() > 128) return wrong("job: expected 1 to 128 characters");
+  if (request.job().empty() || request.job().size() > 128)
+    return wrong("job: expected 1 to 128 characters");
   if (!v1::Buffer_IsValid(request.buffer()) || request.buffer() == v1::BUFFER_UNSPECIFIED) {
     return wrong("buffer: expected one of leap.v1.Buffer");
   }
   if (request.begin() < 0 || request.end() <= request.begin()) {
-    return wrong(absl::StrCat("expected 0 <= begin < end, saw ", request.begin(), " and ", request.end()));
+    return wrong(
+        absl::StrCat("expected 0 <= begin < end, saw ", request.begin(), " and ", request.end()));
   }
   return absl::OkStatus();
 }
@@ -44,12 +47,16 @@ class Refusal final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   void OnDone() override { delete this; }
 };
 
-// One fetch: writes chunk after chunk of its pinned range. Deletes itself when both gRPC and the alarm are done with it.
+// One fetch: writes chunk after chunk of its pinned range. Deletes itself when both gRPC and the
+// alarm are done with it.
 class FetchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   FetchStream(PinnedRange pinned, absl::Time deadline, grpc::CallbackServerContext* context,
               std::atomic<int>* streams, FetchObserver* observer)
-      : pinned_(std::move(pinned)), next_(pinned_.range.begin), context_(context), streams_(streams),
+      : pinned_(std::move(pinned)),
+        next_(pinned_.range.begin),
+        context_(context),
+        streams_(streams),
         observer_(observer) {
     alarm_.Set(absl::ToChronoTime(deadline), [this](bool expired) {
       if (expired && !done_.load()) context_->TryCancel();
@@ -73,7 +80,8 @@ class FetchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
   void OnDone() override {
     if (observer_ != nullptr) {
-      observer_->OnFetch((next_ - pinned_.range.begin) * static_cast<int64_t>(sizeof(float)), complete_);
+      observer_->OnFetch((next_ - pinned_.range.begin) * static_cast<int64_t>(sizeof(float)),
+                         complete_);
     }
     streams_->fetch_sub(1);
     done_.store(true);
@@ -110,7 +118,8 @@ class FetchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
 class SnapshotServiceImpl final : public FetchRaw {
  public:
-  SnapshotServiceImpl(SnapshotSource* source, const Authenticator* auth, const SnapshotServerOptions& options)
+  SnapshotServiceImpl(SnapshotSource* source, const Authenticator* auth,
+                      const SnapshotServerOptions& options)
       : source_(source), auth_(auth), options_(options) {}
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Fetch(grpc::CallbackServerContext* context,
@@ -122,8 +131,8 @@ class SnapshotServiceImpl final : public FetchRaw {
     }
     absl::StatusOr<PinnedRange> pinned = Pin(*context, *message);
     if (!pinned.ok()) return Refuse(pinned.status());
-    return new FetchStream(*std::move(pinned), RealClock().Now() + options_.max_stream, context, &streams_,
-                           options_.observer);
+    return new FetchStream(*std::move(pinned), RealClock().Now() + options_.max_stream, context,
+                           &streams_, options_.observer);
   }
 
   grpc::ServerUnaryReactor* ListHoldings(grpc::CallbackServerContext* context,
@@ -146,7 +155,8 @@ class SnapshotServiceImpl final : public FetchRaw {
     return new Refusal(status);
   }
 
-  absl::StatusOr<PinnedRange> Pin(const grpc::CallbackServerContext& context, grpc::ByteBuffer message) {
+  absl::StatusOr<PinnedRange> Pin(const grpc::CallbackServerContext& context,
+                                  grpc::ByteBuffer message) {
     LEAP_RETURN_IF_ERROR(auth_->Check(context, kFetch).status());
     LEAP_ASSIGN_OR_RETURN(v1::FetchRequest request, DecodeFetchRequest(&message));
     LEAP_RETURN_IF_ERROR(CheckRequest(request));
@@ -166,7 +176,8 @@ class SnapshotServiceImpl final : public FetchRaw {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeSnapshotService(SnapshotSource* source, const Authenticator* auth,
+std::unique_ptr<grpc::Service> MakeSnapshotService(SnapshotSource* source,
+                                                   const Authenticator* auth,
                                                    const SnapshotServerOptions& options) {
   return std::make_unique<SnapshotServiceImpl>(source, auth, options);
 }

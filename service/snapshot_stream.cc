@@ -21,7 +21,8 @@ absl::Time Now() { return RealClock().Now(); }
 // One call with a completion queue of its own, so that every wait has an end.
 class Call {
  public:
-  Call(const std::shared_ptr<grpc::Channel>& channel, const ChannelOptions& options, const StreamLimits& limits)
+  Call(const std::shared_ptr<grpc::Channel>& channel, const ChannelOptions& options,
+       const StreamLimits& limits)
       : limits_(limits), stub_(channel) {
     PrepareCall(options, std::max(limits.deadline - Now(), absl::ZeroDuration()), &context_);
     call_ = stub_.PrepareCall(&context_, kFetch, &queue_);
@@ -58,7 +59,8 @@ class Call {
   }
 
  private:
-  // Waits for the operation under way, looking up now and then whether to give up. One operation at a time.
+  // Waits for the operation under way, looking up now and then whether to give up. One operation at
+  // a time.
   bool Wait() {
     const absl::Time stalled = Now() + limits_.stall_timeout;
     void* tag;
@@ -91,9 +93,9 @@ class Call {
 
 }  // namespace
 
-absl::Status ReadSnapshotStream(const std::shared_ptr<grpc::Channel>& channel, const ChannelOptions& options,
-                                const v1::FetchRequest& request, const StreamLimits& limits,
-                                std::span<float> out, int64_t* done) {
+absl::Status ReadSnapshotStream(const std::shared_ptr<grpc::Channel>& channel,
+                                const ChannelOptions& options, const v1::FetchRequest& request,
+                                const StreamLimits& limits, std::span<float> out, int64_t* done) {
   const FlatRange range{request.begin(), request.end()};
   int64_t next = range.begin;
   Call call(channel, options, limits);
@@ -102,7 +104,8 @@ absl::Status ReadSnapshotStream(const std::shared_ptr<grpc::Channel>& channel, c
   grpc::ByteBuffer message;
   while (open && call.Read(&message)) {
     if (next == range.end) {
-      status = MakeError(absl::StatusCode::kDataLoss, ErrorReason::kWeightsCorrupt, "more chunks than asked for");
+      status = MakeError(absl::StatusCode::kDataLoss, ErrorReason::kWeightsCorrupt,
+                         "more chunks than asked for");
       break;
     }
     const auto chunk = DecodeChunk(&message, range, next, out);

@@ -20,11 +20,12 @@ struct StreamLimits {
   const std::atomic<bool>* cancelled = nullptr;  // true: Cancelled, within a tenth of a second
 };
 
-// Reads [request.begin, request.end) from the peer of `channel` into `out` (of that size), blocking. `*done` is the
-// number of floats that arrived and were checked, from the front: the rest can be asked for later. OK: all of them.
-// DataLoss: a chunk was corrupt, or the stream ended early with OK. Else what the peer or the connection said.
-absl::Status ReadSnapshotStream(const std::shared_ptr<grpc::Channel>& channel, const ChannelOptions& options,
-                                const v1::FetchRequest& request, const StreamLimits& limits,
-                                std::span<float> out, int64_t* done);
+// Reads [request.begin, request.end) from the peer of `channel` into `out` (of that size),
+// blocking. `*done` is the number of floats that arrived and were checked, from the front: the rest
+// can be asked for later. OK: all of them. DataLoss: a chunk was corrupt, or the stream ended early
+// with OK. Else what the peer or the connection said.
+absl::Status ReadSnapshotStream(const std::shared_ptr<grpc::Channel>& channel,
+                                const ChannelOptions& options, const v1::FetchRequest& request,
+                                const StreamLimits& limits, std::span<float> out, int64_t* done);
 
 }  // namespace leap

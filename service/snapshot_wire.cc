@@ -15,7 +15,8 @@
 namespace leap {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "chunks are little-endian fp32, sent as they lie in memory");
+static_assert(std::endian::native == std::endian::little,
+              "chunks are little-endian fp32, sent as they lie in memory");
 
 // Tags of leap.v1.FetchResponse: field number << 3 | wire type.
 constexpr uint64_t kBeginTag = 1 << 3 | 0;
@@ -80,11 +81,16 @@ class SliceReader {
   bool Skip(uint64_t tag) {
     uint64_t ignored;
     switch (tag & 7) {
-      case 0: return TakeVarint(&ignored);
-      case 1: return Take(8, nullptr);
-      case 2: return TakeVarint(&ignored) && ignored <= kMaxChunkMessageBytes && Take(ignored, nullptr);
-      case 5: return Take(4, nullptr);
-      default: return false;
+      case 0:
+        return TakeVarint(&ignored);
+      case 1:
+        return Take(8, nullptr);
+      case 2:
+        return TakeVarint(&ignored) && ignored <= kMaxChunkMessageBytes && Take(ignored, nullptr);
+      case 5:
+        return Take(4, nullptr);
+      default:
+        return false;
     }
   }
 
@@ -109,7 +115,8 @@ absl::Status ReadChunk(const std::vector<grpc::Slice>& slices, std::span<float> 
     if (tag == kBeginTag) {
       if (!reader.TakeVarint(&chunk->begin)) return Corrupt("cut off in its begin");
     } else if (tag == kChecksumTag) {
-      if (!reader.Take(sizeof(chunk->checksum), &chunk->checksum)) return Corrupt("cut off in its checksum");
+      if (!reader.Take(sizeof(chunk->checksum), &chunk->checksum))
+        return Corrupt("cut off in its checksum");
     } else if (tag == kDataTag) {
       if (chunk->floats != 0) return Corrupt("has data twice");
       if (!reader.TakeVarint(&length)) return Corrupt("cut off in its length");
@@ -126,7 +133,9 @@ absl::Status ReadChunk(const std::vector<grpc::Slice>& slices, std::span<float> 
   return absl::OkStatus();
 }
 
-void ReleaseKeepAlive(void* keep_alive) { delete static_cast<std::shared_ptr<const void>*>(keep_alive); }
+void ReleaseKeepAlive(void* keep_alive) {
+  delete static_cast<std::shared_ptr<const void>*>(keep_alive);
+}
 
 }  // namespace
 
@@ -143,9 +152,10 @@ grpc::ByteBuffer EncodeChunk(int64_t begin, std::span<const float> values,
   n += PutVarint(kDataTag, header + n);
   n += PutVarint(values.size_bytes(), header + n);
   // gRPC's slices take no const; it only reads what it sends.
-  grpc::Slice slices[] = {grpc::Slice(header, n),
-                          grpc::Slice(const_cast<float*>(values.data()), values.size_bytes(), ReleaseKeepAlive,
-                                      new std::shared_ptr<const void>(std::move(keep_alive)))};
+  grpc::Slice slices[] = {
+      grpc::Slice(header, n),
+      grpc::Slice(const_cast<float*>(values.data()), values.size_bytes(), ReleaseKeepAlive,
+                  new std::shared_ptr<const void>(std::move(keep_alive)))};
   return grpc::ByteBuffer(slices, 2);
 }
 
@@ -153,14 +163,15 @@ absl::StatusOr<FlatRange> DecodeChunk(grpc::ByteBuffer* message, FlatRange range
                                       int64_t expected_begin, std::span<float> out) {
   if (expected_begin < range.begin || expected_begin >= range.end ||
       static_cast<int64_t>(out.size()) != range.size()) {
-    return absl::InternalError("DecodeChunk: expected_begin is outside the range, or out is not of its size");
+    return absl::InternalError(
+        "DecodeChunk: expected_begin is outside the range, or out is not of its size");
   }
   if (message->Length() > static_cast<size_t>(kMaxChunkMessageBytes)) return Corrupt("is too long");
   std::vector<grpc::Slice> slices;
   if (!message->Dump(&slices).ok()) return Corrupt("cannot be read");
   const int64_t room = std::min(kChunkFloats, range.end - expected_begin);
-  const std::span<float> to = out.subspan(static_cast<size_t>(expected_begin - range.begin),
-                                          static_cast<size_t>(room));
+  const std::span<float> to =
+      out.subspan(static_cast<size_t>(expected_begin - range.begin), static_cast<size_t>(room));
   Chunk chunk;
   LEAP_RETURN_IF_ERROR(ReadChunk(slices, to, &chunk));
   if (chunk.floats == 0) return Corrupt("holds no data");
@@ -174,7 +185,8 @@ absl::StatusOr<FlatRange> DecodeChunk(grpc::ByteBuffer* message, FlatRange range
 }
 
 grpc::ByteBuffer EncodeFetchRequest(const v1::FetchRequest& request) {
-  return grpc::ByteBuffer(std::vector<grpc::Slice>{grpc::Slice(request.SerializeAsString())}.data(), 1);
+  return grpc::ByteBuffer(std::vector<grpc::Slice>{grpc::Slice(request.SerializeAsString())}.data(),
+                          1);
 }
 
 absl::StatusOr<v1::FetchRequest> DecodeFetchRequest(grpc::ByteBuffer* message) {

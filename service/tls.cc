@@ -46,7 +46,8 @@ absl::Status CheckPair(const TlsFiles& files) {
   char no_password[] = "";
   PrivateKey key(PEM_read_bio_PrivateKey(file.get(), nullptr, nullptr, no_password));
   if (!key) {
-    return TlsError(absl::StrCat("'", files.key, "' holds no private key in PEM form without a password"));
+    return TlsError(
+        absl::StrCat("'", files.key, "' holds no private key in PEM form without a password"));
   }
   if (X509_check_private_key(certificate.get(), key.get()) != 1) {
     return TlsError(absl::StrCat("the key '", files.key, "' does not belong to the certificate '",
@@ -56,15 +57,16 @@ absl::Status CheckPair(const TlsFiles& files) {
 }
 
 std::shared_ptr<FileWatcherCertificateProvider> Watch(const TlsFiles& files) {
-  return std::make_shared<FileWatcherCertificateProvider>(
-      files.key, files.certificate, files.ca, std::max(1u, files.reload_seconds));
+  return std::make_shared<FileWatcherCertificateProvider>(files.key, files.certificate, files.ca,
+                                                          std::max(1u, files.reload_seconds));
 }
 
 }  // namespace
 
 absl::Status CheckTlsFiles(const TlsFiles& files) {
   if (files.certificate.empty() != files.key.empty()) {
-    return TlsError("a certificate and its key come together: give both --tls-cert and --tls-key, or neither");
+    return TlsError(
+        "a certificate and its key come together: give both --tls-cert and --tls-key, or neither");
   }
   if (!files.certificate.empty()) LEAP_RETURN_IF_ERROR(CheckPair(files));
   if (!files.ca.empty()) LEAP_RETURN_IF_ERROR(ReadCertificate(files.ca).status());

@@ -1,8 +1,9 @@
 // Certificates of servers and channels.
 //
-// Files are PEM. They are read again every `reload_seconds`, so a rotated certificate is used for new connections
-// without a restart; replace certificate and key together (rename a folder or a symlink): while the two do not match,
-// new connections fail. Private keys never leave these functions and are never logged.
+// Files are PEM. They are read again every `reload_seconds`, so a rotated certificate is used for
+// new connections without a restart; replace certificate and key together (rename a folder or a
+// symlink): while the two do not match, new connections fail. Private keys never leave these
+// functions and are never logged.
 #pragma once
 
 #include <memory>
@@ -17,19 +18,22 @@ namespace leap {
 
 // One set of files for the program's server and for the channels it opens.
 struct TlsFiles {
-  std::string certificate;  // own chain; with `key`: needed by a server, and by a client for mutual TLS
+  std::string
+      certificate;  // own chain; with `key`: needed by a server, and by a client for mutual TLS
   std::string key;
-  std::string ca;           // whom to believe: clients (server side: they must show a certificate), servers (client side)
+  std::string ca;  // whom to believe: clients (server side: they must show a certificate), servers
+                   // (client side)
   unsigned reload_seconds = 10;
 
   bool empty() const { return certificate.empty() && key.empty() && ca.empty(); }
 };
 
-// Half a pair, or a file that cannot be read or holds no PEM: InvalidArgument naming the file. Empty is valid.
+// Half a pair, or a file that cannot be read or holds no PEM: InvalidArgument naming the file.
+// Empty is valid.
 absl::Status CheckTlsFiles(const TlsFiles& files);
 
-// `optional_client_certificate`: a client without a certificate is let in (it must show a token then); one that shows
-// a certificate is always checked.
+// `optional_client_certificate`: a client without a certificate is let in (it must show a token
+// then); one that shows a certificate is always checked.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
     const TlsFiles& files, bool optional_client_certificate);
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials(

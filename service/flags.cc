@@ -1,0 +1,71 @@
+#include "service/flags.h"
+
+#include <cstdlib>
+#include <utility>
+
+#include "base/status_macros.h"
+
+namespace leap {
+
+void AddTlsFlags(CLI::App* app, TlsFiles* tls) {
+  app->add_option("--tls-cert", tls->certificate,
+                  "Own certificate chain, PEM; read again when it changes")
+      ->group("Security");
+  app->add_option("--tls-key", tls->key, "Key of --tls-cert, PEM without a password")
+      ->group("Security");
+  app->add_option("--tls-ca", tls->ca, "Certificates of whom to believe, PEM")->group("Security");
+}
+
+void AddServerFlags(CLI::App* app, ServerFlags* flags) {
+  app->add_option("--listen", flags->listen, "host:port to listen at; port 0 takes a free one")
+      ->capture_default_str();
+  app->add_option("--advertise", flags->advertise,
+                  "host or host:port that others dial, if not the one above");
+  app->add_option("--port-file", flags->port_file, "Write the bound port here");
+  app->add_option("--metrics-listen", flags->metrics_listen,
+                  "host:port for Prometheus (GET /metrics); none by default");
+  app->add_option("--metrics-port-file", flags->metrics_port_file,
+                  "Write the bound metrics port here");
+  app->add_option("--token-file", flags->token_file,
+                  "Who may call: lines 'TOKEN ROLE NAME'; read again when it changes")
+      ->group("Security");
+  app->add_flag("--insecure-listen-anywhere", flags->insecure_anywhere,
+                "Listen beyond this machine without TLS; only on a network closed to others")
+      ->group("Security");
+}
+
+RpcServerOptions ServerFlags::ToServerOptions(const TlsFiles& tls) const {
+  return {.listen = listen,
+          .port_file = port_file,
+          .tls = tls,
+          .optional_client_certificate = !token_file.empty(),
+          .insecure_anywhere = insecure_anywhere};
+}
+
+AuthOptions ServerFlags::ToAuthOptions(const TlsFiles& tls) const {
+  return {.required = !tls.ca.empty() || !token_file.empty(), .token_file = token_file};
+}
+
+void AddChannelFlags(CLI::App* app, ChannelFlags* flags) {
+  app->add_option("--coordinator", flags->coordinator, "host:port of leap-coordinator")
+      ->envname("LEAP_COORDINATOR")
+      ->capture_default_str();
+  app->add_option("--token-path", flags->token_path,
+                  "File with the own token; or the variable LEAP_TOKEN")
+      ->group("Security");
+  app->add_flag("--insecure-connect-anywhere", flags->insecure_anywhere,
+                "Connect beyond this machine without TLS; only on a network closed to others")
+      ->group("Security");
+}
+
+absl::StatusOr<ChannelOptions> ChannelFlags::ToChannelOptions(const TlsFiles& tls) const {
+  ChannelOptions options{.tls = tls, .insecure_anywhere = insecure_anywhere};
+  if (!token_path.empty()) {
+    LEAP_ASSIGN_OR_RETURN(options.token, ReadToken(token_path));
+  } else if (const char* token = std::getenv("LEAP_TOKEN")) {
+    options.token = token;
+  }
+  return options;
+}
+
+}  // namespace leap
