@@ -27,7 +27,6 @@ class MetricsFeed {
   void CountSessionMessage(absl::string_view direction);  // "in" | "out"
   void CountRefusedSession(absl::string_view cause);      // as in leap_sessions_refused_total
   void CountDroppedEvent();
-  void CountRequest(absl::string_view method, absl::string_view code);
 
  private:
   Metrics* const metrics_;

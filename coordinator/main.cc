@@ -1,0 +1,136 @@
+// leap-coordinator: one per cluster, many jobs. See --help.
+//
+// Exit codes: 0 stopped as asked; 1 an error while starting or running; 2 flags that cannot work.
+
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/log.h"
+#include "base/signals.h"
+#include "base/status_macros.h"
+#include "coordinator/agent_service.h"
+#include "coordinator/board.h"
+#include "coordinator/job_service.h"
+#include "coordinator/metrics_feed.h"
+#include "coordinator/runner.h"
+#include "coordinator/store.h"
+#include "service/auth.h"
+#include "service/flags.h"
+#include "service/metrics.h"
+#include "service/server.h"
+
+#ifndef LEAP_VERSION
+#define LEAP_VERSION "unknown"
+#endif
+
+namespace leap {
+namespace {
+
+constexpr absl::Duration kGrace = absl::Seconds(2);
+
+struct Flags {
+  std::string state_dir;
+  std::string log_level = "info";
+  std::vector<std::string> path_roots;
+  int max_jobs_per_submitter = 100;
+  TlsFiles tls;
+  ServerFlags server{.listen = "127.0.0.1:7070"};
+};
+
+std::string DefaultStateDir() {
+  if (const char* home = std::getenv("XDG_STATE_HOME")) return absl::StrCat(home, "/leap");
+  if (const char* home = std::getenv("HOME")) return absl::StrCat(home, "/.local/state/leap");
+  return "/tmp/leap";
+}
+
+void AddFlags(CLI::App* app, Flags* flags) {
+  app->description("Forms groups, dispatches speculation, decides about leaps, keeps the ledger.");
+  app->set_version_flag("--version", std::string("leap-coordinator ") + LEAP_VERSION);
+  app->add_option("--state-dir", flags->state_dir,
+                  "Folder of the ledger (default: $XDG_STATE_HOME/leap)");
+  app->add_option("--path-root", flags->path_roots,
+                  "Job files may name paths below this folder only; may be repeated");
+  app->add_option("--max-jobs-per-submitter", flags->max_jobs_per_submitter,
+                  "Jobs of one submitter that have not ended")
+      ->check(CLI::Range(1, 1000));
+  app->add_option("--log-level", flags->log_level, "debug, info, warning or error");
+  AddServerFlags(app, &flags->server);
+  AddTlsFlags(app, &flags->tls);
+}
+
+absl::StatusOr<std::unique_ptr<Store>> OpenLedger(const std::string& state_dir) {
+  std::error_code error;
+  std::filesystem::create_directories(state_dir, error);
+  if (error) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--state-dir ", state_dir, ": ", error.message()));
+  }
+  return Store::Open(absl::StrCat(state_dir, "/ledger.db"));
+}
+
+// Everything that lives as long as the process; made in order, stopped in reverse.
+absl::Status Run(const Flags& flags, StopSignal& stop) {
+  LEAP_RETURN_IF_ERROR(CheckTlsFiles(flags.tls));
+  LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store, OpenLedger(flags.state_dir));
+  LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Metrics> metrics,
+                        Metrics::Start({.room = kInCoordinator,
+                                        .listen = flags.server.metrics_listen,
+                                        .port_file = flags.server.metrics_port_file,
+                                        .version = LEAP_VERSION}));
+  LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Authenticator> auth,
+                        Authenticator::Create(flags.server.ToAuthOptions(flags.tls)));
+  MetricsFeed feed(metrics.get());
+  Board board;
+  RunnerOptions options;
+  options.cluster.incarnation = NewIncarnation();
+  Runner runner(options, store.get(), &board, &feed, RealClock());
+  LEAP_RETURN_IF_ERROR(runner.Start());
+  const auto agents = MakeAgentService(&runner, auth.get(), &feed);
+  const auto jobs =
+      MakeJobService(&runner, &board, store.get(), auth.get(),
+                     {.max_open_jobs_per_submitter = flags.max_jobs_per_submitter,
+                      .path_roots = flags.path_roots});
+  LEAP_ASSIGN_OR_RETURN(
+      const std::unique_ptr<RpcServer> server,
+      RpcServer::Start(flags.server.ToServerOptions(flags.tls), {agents.get(), jobs.get()}));
+  LogInfo("started", {{"listen", server->address()},
+                      {"state_dir", flags.state_dir},
+                      {"incarnation", Hex64(options.cluster.incarnation)}});
+  stop.Wait();
+  LogInfo("stopping");
+  server->Shutdown(kGrace);
+  runner.Stop();
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app("leap-coordinator");
+  AddFlags(&app, &flags);
+  CLI11_PARSE(app, argc, argv);
+  if (flags.state_dir.empty()) flags.state_dir = DefaultStateDir();
+  const absl::StatusOr<LogLevel> level = ParseLogLevel(flags.log_level);
+  if (!level.ok()) {
+    std::cerr << "leap-coordinator: " << level.status().message() << "\n";
+    return 2;
+  }
+  StopSignal stop;
+  InitLogging("leap-coordinator", *level);
+  const absl::Status status = Run(flags, stop);
+  if (status.ok()) return 0;
+  std::cerr << "leap-coordinator: " << status.message() << "\n";
+  return absl::IsInvalidArgument(status) ? 2 : 1;
+}
+
+}  // namespace
+}  // namespace leap
+
+int main(int argc, char** argv) { return leap::Main(argc, argv); }

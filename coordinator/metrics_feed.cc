@@ -1,0 +1,135 @@
+#include "coordinator/metrics_feed.h"
+
+#include <map>
+#include <string>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+
+namespace leap {
+namespace {
+
+const char* const kRegimeNames[] = {"unknown", "chaotic", "transition", "stable"};
+
+// "quadratic:newton" is counted as "quadratic".
+std::string PredictorName(const std::string& predictor) {
+  return std::vector<std::string>(absl::StrSplit(predictor, ':'))[0];
+}
+
+std::string Horizon(const std::string& text) {
+  int64_t steps = 0;
+  (void)absl::SimpleAtoi(text, &steps);  // "" and nonsense count as 0
+  return HorizonLabel(steps);
+}
+
+}  // namespace
+
+void MetricsFeed::Count(const machine::MetricSample& sample) {
+  const std::vector<std::string>& l = sample.labels;
+  const auto label = [&](size_t i) { return i < l.size() ? l[i] : std::string("other"); };
+  using machine::Metric;
+  switch (sample.metric) {
+    case Metric::kCandidates:
+      return metrics_->Count(leap::Metric::kCandidatesTotal,
+                             {label(0), PredictorName(label(1)), Horizon(label(2)), label(3)},
+                             sample.value);
+    case Metric::kLeaps:
+      return metrics_->Count(leap::Metric::kLeapsTotal, {label(0)}, sample.value);
+    case Metric::kTrainedSteps:
+      return metrics_->Count(leap::Metric::kTrainedStepsTotal, {}, sample.value);
+    case Metric::kVerdictAgeSteps:
+      return metrics_->Observe(leap::Metric::kVerdictAgeSteps, {}, sample.value);
+    case Metric::kVerificationSeconds:
+      return metrics_->Observe(leap::Metric::kVerificationSeconds,
+                               {l.empty() ? "candidate" : l[0]}, sample.value);
+    case Metric::kPauseSeconds:
+      return metrics_->Observe(leap::Metric::kPauseSeconds, {}, sample.value);
+    case Metric::kSnapshotSeconds:
+      return metrics_->Observe(leap::Metric::kSnapshotSeconds, {}, sample.value);
+    case Metric::kTasks:
+      return metrics_->Count(leap::Metric::kTasksTotal, {label(1)}, sample.value);
+    case Metric::kRefused:
+      return metrics_->Count(leap::Metric::kStaleMessagesTotal, {}, sample.value);
+    case Metric::kQuarantines:
+      return metrics_->Count(leap::Metric::kQuarantinesTotal, {label(0)}, sample.value);
+    case Metric::kRecoverySeconds:
+      return metrics_->Observe(leap::Metric::kRecoverySeconds, {}, sample.value);
+    default:
+      return;  // seen in the ledger and the log
+  }
+}
+
+void MetricsFeed::SetJob(const machine::JobView& job) {
+  const machine::JobRecord& record = job.record;
+  const std::string& id = record.job;
+  if (machine::IsEnded(record.state)) return metrics_->Forget("job", id);
+  const machine::Progress& progress = record.progress;
+  for (const char* regime : kRegimeNames) {
+    metrics_->Set(Metric::kJobRegime, {id, regime}, progress.regime == regime ? 1 : 0);
+  }
+  metrics_->Set(Metric::kJobSimilarity, {id}, progress.similarity);
+  metrics_->Set(Metric::kJobLoss, {id, "train"}, progress.train_loss);
+  metrics_->Set(Metric::kJobLoss, {id, "gate"}, progress.gate_loss);
+  metrics_->Set(Metric::kJobLoss, {id, "report"}, progress.report_loss);
+  metrics_->Set(Metric::kJobTokensPerSecond, {id}, progress.tokens_per_second);
+  metrics_->Set(Metric::kJobStep, {id}, static_cast<double>(progress.step));
+  metrics_->Set(Metric::kJobEpoch, {id}, static_cast<double>(record.epoch));
+}
+
+void MetricsFeed::SetCluster(const std::vector<machine::JobView>& jobs,
+                             const std::vector<machine::AgentView>& agents, size_t queued_events,
+                             size_t sessions, int64_t ledger_bytes) {
+  std::map<std::string, int> by_state;
+  double booked = 0, net = 0, equivalent = 0, worker_seconds = 0, verifier_seconds = 0;
+  for (int state = 1; state <= 8; ++state) {
+    by_state[machine::JobStateName(static_cast<machine::JobState>(state))] = 0;
+  }
+  for (const machine::JobView& job : jobs) {
+    ++by_state[machine::JobStateName(job.record.state)];
+    const machine::LeapSummary& leaps = job.record.leaps;
+    booked += leaps.booked_steps;
+    net += leaps.net_steps;
+    if (leaps.equivalent_known) equivalent += leaps.equivalent_steps;
+    worker_seconds += leaps.worker_device_seconds;
+    verifier_seconds += leaps.verifier_device_seconds;
+  }
+  for (const auto& [state, n] : by_state) metrics_->Set(Metric::kJobs, {state}, n);
+  metrics_->Set(Metric::kSavedSteps, {"booked"}, booked);
+  metrics_->Set(Metric::kSavedSteps, {"net"}, net);
+  metrics_->Set(Metric::kSavedSteps, {"equivalent"}, equivalent);
+  metrics_->Set(Metric::kDeviceSeconds, {"worker"}, worker_seconds);
+  metrics_->Set(Metric::kDeviceSeconds, {"verifier"}, verifier_seconds);
+  std::map<std::pair<std::string, std::string>, int> members;
+  for (const char* role : {"worker", "verifier"}) {
+    for (const char* state : {"idle", "assigned", "releasing", "lost", "quarantined"}) {
+      members[{role, state}] = 0;
+    }
+  }
+  for (const machine::AgentView& agent : agents) {
+    ++members[{agent.role == machine::Role::kWorker ? "worker" : "verifier", agent.state}];
+  }
+  for (const auto& [key, n] : members) {
+    metrics_->Set(Metric::kAgents, {key.first, key.second}, n);
+  }
+  metrics_->Set(Metric::kEventQueueLength, {}, static_cast<double>(queued_events));
+  metrics_->Set(Metric::kSessions, {}, static_cast<double>(sessions));
+  metrics_->Set(Metric::kLedgerBytes, {}, static_cast<double>(ledger_bytes));
+}
+
+void MetricsFeed::CountTransaction(bool ok, absl::Duration duration) {
+  metrics_->Count(Metric::kLedgerTransactionsTotal, {ok ? "ok" : "failed"});
+  metrics_->Observe(Metric::kLedgerSeconds, {}, absl::ToDoubleSeconds(duration));
+}
+
+void MetricsFeed::CountSessionMessage(absl::string_view direction) {
+  metrics_->Count(Metric::kSessionMessagesTotal, {direction});
+}
+
+void MetricsFeed::CountRefusedSession(absl::string_view cause) {
+  metrics_->Count(Metric::kSessionsRefusedTotal, {cause});
+}
+
+void MetricsFeed::CountDroppedEvent() { metrics_->Count(Metric::kEventsDroppedTotal); }
+
+}  // namespace leap
