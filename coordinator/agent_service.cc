@@ -16,7 +16,8 @@ namespace {
 
 class SessionReactor;
 
-// What the runner holds of a stream. Outlives the reactor, which gRPC owns: `reactor` is cleared when it is done.
+// What the runner holds of a stream. Outlives the reactor, which gRPC owns: `reactor` is cleared
+// when it is done.
 class Sink final : public SessionSink {
  public:
   explicit Sink(SessionReactor* reactor) : reactor_(reactor) {}
@@ -40,13 +41,15 @@ class SessionReactor final
       : runner_(runner), metrics_(metrics), limits_(limits) {
     if (!access.ok()) {
       metrics_->CountRefusedSession("unauthenticated");
-      return End(access);
+      End(access);
+      return;
     }
     if (static_cast<int>(runner_->sessions()) >= limits_.max_sessions) {
       metrics_->CountRefusedSession("limit");
-      return End(MakeError(absl::StatusCode::kResourceExhausted, ErrorReason::kQuotaExceeded,
-                           absl::StrCat("this coordinator serves ", limits_.max_sessions,
-                                        " agents at most; stop some, or start another one")));
+      End(MakeError(absl::StatusCode::kResourceExhausted, ErrorReason::kQuotaExceeded,
+                    absl::StrCat("this coordinator serves ", limits_.max_sessions,
+                                 " agents at most; stop some, or start another one")));
+      return;
     }
     sink_ = std::make_shared<Sink>(this);
     session_ = runner_->OpenSession(sink_);
@@ -183,8 +186,7 @@ class AgentServiceImpl final : public v1::AgentService::CallbackService {
 
   grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>* Session(
       grpc::CallbackServerContext* context) override {
-    const absl::Status access =
-        auth_->Check(*context, "/leap.v1.AgentService/Session").status();
+    const absl::Status access = auth_->Check(*context, "/leap.v1.AgentService/Session").status();
     return new SessionReactor(runner_, metrics_, limits_, access);  // gRPC's; deletes itself
   }
 

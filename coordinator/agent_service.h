@@ -1,7 +1,9 @@
-// AgentService on top of the runner: one reactor a stream, which parses, posts and writes, and decides nothing.
+// AgentService on top of the runner: one reactor a stream, which parses, posts and writes, and
+// decides nothing.
 //
-// Runs on gRPC's callback threads; writes come from the runner's thread through a bounded outbox. An agent that does not
-// read what it is sent, or says what cannot be meant, is cut off with the reason; it comes back with a Hello.
+// Runs on gRPC's callback threads; writes come from the runner's thread through a bounded outbox.
+// An agent that does not read what it is sent, or says what cannot be meant, is cut off with the
+// reason; it comes back with a Hello.
 #pragma once
 
 #include <memory>

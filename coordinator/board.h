@@ -1,7 +1,8 @@
-// What readers see: the newest view of every job and agent, as the wire's messages, and who wants to hear of a change.
+// What readers see: the newest view of every job and agent, as the wire's messages, and who wants
+// to hear of a change.
 //
-// The runner publishes; RPC handlers read copies. Listeners are told on the runner's thread and must not wait, nor
-// subscribe or unsubscribe from within. Thread-safe.
+// The runner publishes; RPC handlers read copies. Listeners are told on the runner's thread and
+// must not wait, nor subscribe or unsubscribe from within. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +30,8 @@ class Board {
   void AddEvent(v1::Event event);
 
   std::optional<v1::Job> FindJob(const std::string& job) const;
-  // Newest first, those with order < `before` (0: all); `size` at most. `next`: order to go on from, 0 at the end.
+  // Newest first, those with order < `before` (0: all); `size` at most. `next`: order to go on
+  // from, 0 at the end.
   std::vector<v1::Job> ListJobs(int64_t before, int size, int64_t* next) const;
   std::vector<std::string> JobNames() const;
   std::vector<v1::Agent> ListAgents() const;

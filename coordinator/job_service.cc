@@ -49,9 +49,11 @@ absl::StatusOr<int64_t> ParsePageToken(const std::string& token) {
 int PageSize(int wanted) { return wanted <= 0 ? kDefaultPage : std::min(wanted, kMaxPage); }
 
 absl::Status NotFound(const std::string& job, const Board& board) {
+  const std::vector<std::string> jobs = board.JobNames();
+  const std::vector<absl::string_view> names(jobs.begin(), jobs.end());
   return MakeError(absl::StatusCode::kNotFound, ErrorReason::kJobNotFound,
                    absl::StrCat("there is no job '", job.substr(0, 100), "'",
-                                DidYouMean(job, board.JobNames()), "; leapctl list shows them"),
+                                DidYouMean(job, names), "; leapctl list shows them"),
                    {{"job", job.substr(0, 100)}});
 }
 
@@ -198,9 +200,10 @@ class JobServiceImpl final : public v1::JobService::CallbackService {
                                 v1::Job* response) override {
     const absl::Status access = CheckSteer(*context, "CancelJob", request->job());
     if (!access.ok()) return Answer(context, access);
-    return Call(context,
-                machine::CancelJob{.job = request->job(), .reason = request->reason().substr(0, 500)},
-                response);
+    return Call(
+        context,
+        machine::CancelJob{.job = request->job(), .reason = request->reason().substr(0, 500)},
+        response);
   }
 
   ServerUnaryReactor* PauseJob(CallbackServerContext* context, const v1::PauseJobRequest* request,

@@ -1,7 +1,8 @@
-// JobService on top of the runner, the board and the ledger: handlers check who is calling, validate, post or read, and
-// answer. Nothing here decides about leaps.
+// JobService on top of the runner, the board and the ledger: handlers check who is calling,
+// validate, post or read, and answer. Nothing here decides about leaps.
 //
-// gRPC's callback threads; the requests that change something answer from the runner's thread once it is durable.
+// gRPC's callback threads; the requests that change something answer from the runner's thread once
+// it is durable.
 #pragma once
 
 #include <memory>
@@ -19,7 +20,8 @@ namespace leap {
 struct JobServiceLimits {
   int max_open_jobs_per_submitter = 100;
   int max_watches = 1000;
-  // If not empty: data paths, model files and checkpoint folders of a job file must lie below one of these.
+  // If not empty: data paths, model files and checkpoint folders of a job file must lie below one
+  // of these.
   std::vector<std::string> path_roots;
 };
 
@@ -28,7 +30,8 @@ std::unique_ptr<grpc::Service> MakeJobService(Runner* runner, Board* board, Stor
                                               const Authenticator* auth,
                                               const JobServiceLimits& limits = {});
 
-// InvalidArgument naming the first path of `spec` outside `roots` (".." and relative paths count as outside).
+// InvalidArgument naming the first path of `spec` outside `roots` (".." and relative paths count as
+// outside).
 absl::Status CheckPathRoots(const JobSpec& spec, const std::vector<std::string>& roots);
 
 }  // namespace leap

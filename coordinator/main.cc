@@ -42,7 +42,7 @@ struct Flags {
   std::vector<std::string> path_roots;
   int max_jobs_per_submitter = 100;
   TlsFiles tls;
-  ServerFlags server{.listen = "127.0.0.1:7070"};
+  ServerFlags server;
 };
 
 std::string DefaultStateDir() {
@@ -94,10 +94,9 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
   Runner runner(options, store.get(), &board, &feed, RealClock());
   LEAP_RETURN_IF_ERROR(runner.Start());
   const auto agents = MakeAgentService(&runner, auth.get(), &feed);
-  const auto jobs =
-      MakeJobService(&runner, &board, store.get(), auth.get(),
-                     {.max_open_jobs_per_submitter = flags.max_jobs_per_submitter,
-                      .path_roots = flags.path_roots});
+  const auto jobs = MakeJobService(&runner, &board, store.get(), auth.get(),
+                                   {.max_open_jobs_per_submitter = flags.max_jobs_per_submitter,
+                                    .path_roots = flags.path_roots});
   LEAP_ASSIGN_OR_RETURN(
       const std::unique_ptr<RpcServer> server,
       RpcServer::Start(flags.server.ToServerOptions(flags.tls), {agents.get(), jobs.get()}));
@@ -113,6 +112,7 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
 
 int Main(int argc, char** argv) {
   Flags flags;
+  flags.server.listen = "127.0.0.1:7070";
   CLI::App app("leap-coordinator");
   AddFlags(&app, &flags);
   CLI11_PARSE(app, argc, argv);

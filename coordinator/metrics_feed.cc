@@ -41,8 +41,8 @@ void MetricsFeed::Count(const machine::MetricSample& sample) {
     case Metric::kVerdictAgeSteps:
       return metrics_->Observe(leap::Metric::kVerdictAgeSteps, {}, sample.value);
     case Metric::kVerificationSeconds:
-      return metrics_->Observe(leap::Metric::kVerificationSeconds,
-                               {l.empty() ? "candidate" : l[0]}, sample.value);
+      return metrics_->Observe(leap::Metric::kVerificationSeconds, {l.empty() ? "candidate" : l[0]},
+                               sample.value);
     case Metric::kPauseSeconds:
       return metrics_->Observe(leap::Metric::kPauseSeconds, {}, sample.value);
     case Metric::kSnapshotSeconds:

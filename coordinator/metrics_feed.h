@@ -1,4 +1,5 @@
-// From what the machine counts and shows to the coordinator's metrics (service/metric_names.h). Thread-safe.
+// From what the machine counts and shows to the coordinator's metrics (service/metric_names.h).
+// Thread-safe.
 #pragma once
 
 #include <cstddef>

@@ -15,15 +15,17 @@ namespace {
 constexpr absl::Duration kAgentsEvery = absl::Milliseconds(200);
 
 void WriteLog(const machine::LogLine& line) {
-  const LogFields fields = {{"job", line.job},
-                            {"epoch", line.epoch},
-                            {"step", line.step},
-                            {"reason", line.sentence}};
+  const LogFields fields = {
+      {"job", line.job}, {"epoch", line.epoch}, {"step", line.step}, {"reason", line.sentence}};
   switch (line.severity) {
-    case machine::Severity::kDebug: return LogDebug(line.event, fields);
-    case machine::Severity::kInfo: return LogInfo(line.event, fields);
-    case machine::Severity::kWarning: return LogWarning(line.event, fields);
-    case machine::Severity::kError: return LogError(line.event, fields);
+    case machine::Severity::kDebug:
+      return LogDebug(line.event, fields);
+    case machine::Severity::kInfo:
+      return LogInfo(line.event, fields);
+    case machine::Severity::kWarning:
+      return LogWarning(line.event, fields);
+    case machine::Severity::kError:
+      return LogError(line.event, fields);
   }
 }
 

@@ -1,10 +1,11 @@
-// The thread that owns the cluster machine: takes events from a bounded queue, lets the machine decide, and performs
-// the actions in the order that coordinator/machine/action.h asks for: one durable transaction, then sends, closes and
-// replies, then what is published, logged and counted, and at last Persisted as the machine's very next event.
+// The thread that owns the cluster machine: takes events from a bounded queue, lets the machine
+// decide, and performs the actions in the order that coordinator/machine/action.h asks for: one
+// durable transaction, then sends, closes and replies, then what is published, logged and counted,
+// and at last Persisted as the machine's very next event.
 //
-// Handlers parse, call Post or Call, and return; nothing here decides about leaps. Start restores the ledger first.
-// Stop ends the thread; sessions and calls still open are ended by their owners. Post, Call, OpenSession and
-// CloseSession: any thread. The pointers given must outlive it.
+// Handlers parse, call Post or Call, and return; nothing here decides about leaps. Start restores
+// the ledger first. Stop ends the thread; sessions and calls still open are ended by their owners.
+// Post, Call, OpenSession and CloseSession: any thread. The pointers given must outlive it.
 #pragma once
 
 #include <cstdint>
@@ -56,13 +57,16 @@ class Runner {
   absl::Status Start();
   void Stop();
 
-  // False: the queue is full or closed; the caller ends the session (the agent comes back with backoff).
+  // False: the queue is full or closed; the caller ends the session (the agent comes back with
+  // backoff).
   [[nodiscard]] bool Post(machine::Event event);
-  // Gives `event` (one of the four requests of people) a correlation number and posts it. `done` is called exactly once,
-  // at the latest by Stop; at once with ResourceExhausted if the queue is full.
+  // Gives `event` (one of the four requests of people) a correlation number and posts it. `done` is
+  // called exactly once, at the latest by Stop; at once with ResourceExhausted if the queue is
+  // full.
   void Call(machine::Event event, Done done);
 
-  uint64_t OpenSession(std::shared_ptr<SessionSink> sink);  // shared: gRPC's thread and the runner's
+  uint64_t OpenSession(
+      std::shared_ptr<SessionSink> sink);  // shared: gRPC's thread and the runner's
   void CloseSession(uint64_t session);
   size_t sessions() const;
 
