@@ -68,7 +68,11 @@ std::string Expectation(const Field& field) {
           [&](uint64_t*) { return std::string("a whole number from 0 to 18446744073709551615"); },
           [&](double*) { return RangeText(field.bounds, "a number"); },
           [&](std::string*) { return words("text"); },
-          [&](std::vector<std::string>*) { return absl::StrCat("a list of ", words("text")); },
+          [&](std::vector<std::string>*) {
+            return field.choices.empty()
+                       ? std::string("a list of text")
+                       : absl::StrCat("a list out of ", absl::StrJoin(field.choices, ", "));
+          },
           [&](std::vector<int64_t>*) { return RangeText(field.bounds, "a list of whole numbers"); },
           [&](Labels*) { return std::string("a mapping of names to text"); },
           [&](Params*) { return std::string("a mapping of names to numbers"); },

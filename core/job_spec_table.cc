@@ -319,7 +319,8 @@ const std::vector<Field>& JobTable() {
        InLeap<&LeapSpec::audit_every_leaps>,
        Between(0, 1e6),
        {},
-       "A verifier goes on without every so manieth leap, to measure what was retained. 0: never."},
+       "Once in so many leaps a verifier goes on without it, to measure what was retained. 0: "
+       "never."},
       {"spec.leap.audit_z",
        InLeap<&LeapSpec::audit_z>,
        Between(0, 10),

@@ -1,0 +1,221 @@
+// leapctl checkpoint export, leapctl snapshot export.
+#include "leapctl/export.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/error_reason.h"
+#include "base/ids.h"
+#include "base/status_macros.h"
+#include "core/digest.h"
+#include "leapctl/commands.h"
+#include "leapctl/safetensors_writer.h"
+#include "leapctl/text.h"
+#include "service/snapshot_client.h"
+
+namespace leap {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Shape {
+  int64_t vocabulary = 257, positions = 0, width = 0, layers = 0;
+};
+
+// The presets of spec.model.preset.
+std::optional<Shape> PresetShape(absl::string_view preset) {
+  if (preset == "gpt2-tiny") return Shape{.positions = 512, .width = 192, .layers = 2};
+  if (preset == "gpt2-small")
+    return Shape{.vocabulary = 50257, .positions = 1024, .width = 768, .layers = 12};
+  return std::nullopt;
+}
+
+std::optional<Shape> ConfigShape(absl::string_view text) {
+  const auto json =
+      nlohmann::json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return std::nullopt;
+  const auto whole = [&](const char* key, int64_t fallback) {
+    const auto found = json.find(key);
+    return found != json.end() && found->is_number_integer() ? found->get<int64_t>() : fallback;
+  };
+  return Shape{.vocabulary = whole("vocab_size", 50257),
+               .positions = whole("n_positions", 1024),
+               .width = whole("n_embd", 768),
+               .layers = whole("n_layer", 12)};
+}
+
+WeightLayout Gpt2Layout(const Shape& shape) {
+  WeightLayout layout;
+  const auto add = [&](const std::string& name, std::vector<int64_t> dimensions) {
+    const int64_t size =
+        std::accumulate(dimensions.begin(), dimensions.end(), int64_t{1}, std::multiplies<>());
+    layout.tensors.push_back({.name = absl::StrCat("transformer.", name),
+                              .shape = dimensions,
+                              .offset = layout.size,
+                              .size = size,
+                              .decays = dimensions.size() == 2});
+    layout.size += size;
+  };
+  const auto with_bias = [&](const std::string& name, std::vector<int64_t> dimensions) {
+    const int64_t last = dimensions.back();
+    add(name + ".weight", std::move(dimensions));
+    add(name + ".bias", {last});
+  };
+  const int64_t d = shape.width;
+  add("wte.weight", {shape.vocabulary, d});
+  add("wpe.weight", {shape.positions, d});
+  for (int64_t layer = 0; layer < shape.layers; ++layer) {
+    const std::string h = absl::StrCat("h.", layer, ".");
+    with_bias(h + "ln_1", {d});
+    with_bias(h + "attn.c_attn", {d, 3 * d});
+    with_bias(h + "attn.c_proj", {d, d});
+    with_bias(h + "ln_2", {d});
+    with_bias(h + "mlp.c_fc", {d, 4 * d});
+    with_bias(h + "mlp.c_proj", {4 * d, d});
+  }
+  with_bias("ln_f", {d});
+  return layout;
+}
+
+std::string TextOf(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  if (file) text << file.rdbuf();
+  return text.str();
+}
+
+// The row of the ledger and who still holds its weights.
+absl::StatusOr<v1::Snapshot> FindSnapshot(Client& client, const std::string& job, int64_t step) {
+  LEAP_ASSIGN_OR_RETURN(const v1::ListSnapshotsResponse rows, client.ListSnapshots(job));
+  std::vector<std::string> held;
+  for (const v1::Snapshot& row : rows.snapshots()) {
+    if (row.step() == step && !row.sources().empty()) return row;
+    if (!row.sources().empty()) held.push_back(absl::StrCat(row.step()));
+  }
+  return MakeError(
+      absl::StatusCode::kNotFound, ErrorReason::kSnapshotNotFound,
+      absl::StrCat("nobody holds a snapshot of ", job, " at step ", step, "; ",
+                   held.empty() ? "none is held now (rings are dropped when a job ends)"
+                                : absl::StrCat("held are steps ", absl::StrJoin(held, ", "))));
+}
+
+int64_t SizeOf(const v1::Snapshot& snapshot) {
+  int64_t size = 0;
+  for (const v1::ShardSource& source : snapshot.sources()) size = std::max(size, source.end());
+  return size;
+}
+
+absl::StatusOr<std::vector<float>> FetchWeights(Client& client, const v1::Snapshot& snapshot) {
+  std::vector<float> weights(static_cast<size_t>(SizeOf(snapshot)));
+  SnapshotClient fetcher({.channel = client.channel_options()});
+  const std::vector<v1::ShardSource> sources(snapshot.sources().begin(), snapshot.sources().end());
+  LEAP_RETURN_IF_ERROR(fetcher.FetchBuffer({.job = snapshot.job(),
+                                            .epoch = snapshot.epoch(),
+                                            .step = snapshot.step(),
+                                            .size = SizeOf(snapshot)},
+                                           sources, weights));
+  const uint64_t digest = DigestOf(weights, {0, SizeOf(snapshot)});
+  if (digest == snapshot.weights_digest()) return weights;
+  return MakeError(
+      absl::StatusCode::kDataLoss, ErrorReason::kWeightsCorrupt,
+      absl::StrCat("the weights fetched have digest ", Hex64(digest), ", the ledger says ",
+                   Hex64(snapshot.weights_digest()), "; nothing was written"));
+}
+
+}  // namespace
+
+std::optional<WeightLayout> LayoutOfModel(const ModelSpec& model, absl::string_view config_json,
+                                          int64_t parameters) {
+  const std::optional<Shape> shape =
+      model.preset.empty() ? ConfigShape(config_json) : PresetShape(model.preset);
+  constexpr int64_t kMost = 1 << 20;  // of each dimension: their products fit
+  if (!shape || shape->layers < 0 || shape->layers > 1000) return std::nullopt;
+  for (const int64_t dimension : {shape->vocabulary, shape->positions, shape->width}) {
+    if (dimension < 1 || dimension > kMost) return std::nullopt;
+  }
+  WeightLayout layout = Gpt2Layout(*shape);
+  if (layout.size != parameters) return std::nullopt;
+  return layout;
+}
+
+WeightLayout FlatLayout(int64_t parameters) {
+  return {.tensors = {{.name = "weights", .shape = {parameters}, .offset = 0, .size = parameters}},
+          .size = parameters};
+}
+
+CommandResult SnapshotExport(const Options& options, Terminal& terminal) {
+  LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Connect(options));
+  LEAP_ASSIGN_OR_RETURN(const v1::Job job, client->GetJob(options.job));
+  LEAP_ASSIGN_OR_RETURN(const v1::Snapshot snapshot,
+                        FindSnapshot(*client, options.job, options.step));
+  LEAP_ASSIGN_OR_RETURN(const std::vector<float> weights, FetchWeights(*client, snapshot));
+  const int64_t size = static_cast<int64_t>(weights.size());
+  const absl::StatusOr<JobSpec> spec = ParseJobSpec(job.spec_yaml());
+  const std::optional<WeightLayout> named =
+      spec.ok() ? LayoutOfModel(spec->model, TextOf(spec->model.config), size) : std::nullopt;
+  const std::map<std::string, std::string> metadata = {
+      {"format", "pt"},
+      {"job", job.job()},
+      {"step", absl::StrCat(snapshot.step())},
+      {"epoch", absl::StrCat(snapshot.epoch())},
+      {"data_position", absl::StrCat(snapshot.data_position())},
+      {"weights_digest", Hex64(snapshot.weights_digest())},
+  };
+  LEAP_RETURN_IF_ERROR(WriteSafetensorsFile(options.out, options.force,
+                                            named.value_or(FlatLayout(size)), weights, metadata));
+  terminal.out << options.out << ": step " << snapshot.step() << ", "
+               << CountText(static_cast<double>(size)) << " parameters, digest "
+               << Hex64(snapshot.weights_digest()) << "\n";
+  if (!named) {
+    terminal.err << "the model's config.json is not readable here, so the weights are one tensor "
+                    "in the order of a "
+                    "checkpoint's\n";
+  }
+  return ExitCode::kOk;
+}
+
+CommandResult CheckpointExport(const Options& options, Terminal& terminal) {
+  LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Connect(options));
+  LEAP_ASSIGN_OR_RETURN(const v1::Job job, client->GetJob(options.job));
+  const std::string& from = job.checkpoint_path();
+  std::error_code error;
+  if (from.empty()) {
+    return MakeError(
+        absl::StatusCode::kNotFound, ErrorReason::kCheckpointNotFound,
+        absl::StrCat(job.job(),
+                     " has no checkpoint yet; spec.checkpoint.every_steps says how often one is "
+                     "written, and one is at the end"));
+  }
+  if (!fs::is_directory(from, error)) {
+    return MakeError(
+        absl::StatusCode::kNotFound, ErrorReason::kCheckpointNotFound,
+        absl::StrCat("the checkpoint of step ", job.checkpoint_step(), " is at ", from,
+                     " where the workers are; it cannot be read here, copy it from there"),
+        {{"path", from}});
+  }
+  if (!options.force && fs::exists(options.out, error)) {
+    return MakeError(absl::StatusCode::kAlreadyExists, ErrorReason::kConfigInvalid,
+                     absl::StrCat(options.out, " is there already; --force writes into it"));
+  }
+  fs::create_directories(options.out, error);
+  if (!error) {
+    fs::copy(from, options.out, fs::copy_options::recursive | fs::copy_options::overwrite_existing,
+             error);
+  }
+  if (error) {
+    return MakeError(
+        absl::StatusCode::kFailedPrecondition, ErrorReason::kDiskFull,
+        absl::StrCat("cannot copy ", from, " to ", options.out, ": ", error.message()));
+  }
+  terminal.out << options.out << ": the checkpoint of step " << job.checkpoint_step() << " of "
+               << job.job() << "\n";
+  return ExitCode::kOk;
+}
+
+}  // namespace leap

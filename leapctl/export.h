@@ -1,0 +1,23 @@
+// What exports need besides files and calls. Pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "core/job_spec.h"
+#include "core/layout.h"
+
+namespace leap {
+
+// Names and shapes of the weights of a job's model: the order that engine/model.h documents
+// (Hugging Face's GPT-2). From the preset, or from the text of its config.json. Nothing if that
+// does not come to `parameters` floats: then the model is one that this leapctl does not know.
+std::optional<WeightLayout> LayoutOfModel(const ModelSpec& model, absl::string_view config_json,
+                                          int64_t parameters);
+
+// One tensor "weights" of so many floats.
+WeightLayout FlatLayout(int64_t parameters);
+
+}  // namespace leap
