@@ -141,6 +141,22 @@ void Merge(const std::optional<Caller>& found, Caller* caller) {
   if (caller->name.empty()) caller->name = found->name;
 }
 
+// Takes "CN=a,OU=b+O=c" apart (RFC 2253). A separator that is escaped belongs to the value: nobody
+// gets a role by a comma in a name.
+std::vector<std::string> PartsOfSubject(absl::string_view subject) {
+  std::vector<std::string> parts(1);
+  for (size_t i = 0; i < subject.size(); ++i) {
+    if (subject[i] == '\\' && i + 1 < subject.size()) {
+      parts.back() += subject[++i];
+    } else if (subject[i] == ',' || subject[i] == '+') {
+      parts.emplace_back();
+    } else {
+      parts.back() += subject[i];
+    }
+  }
+  return parts;
+}
+
 // No role: the certificate is believed but says nothing about Leap.
 Caller CallerOf(const grpc::AuthContext& peer) {
   Caller caller;
@@ -148,9 +164,9 @@ Caller CallerOf(const grpc::AuthContext& peer) {
     Merge(CallerOf(View(san)), &caller);
   }
   for (const auto& subject : peer.FindPropertyValues(GRPC_X509_SUBJECT_PROPERTY_NAME)) {
-    for (absl::string_view part : absl::StrSplit(View(subject), absl::ByAnyChar(",+"))) {
-      part = absl::StripAsciiWhitespace(part);
-      if (absl::ConsumePrefix(&part, "OU=")) Merge(CallerOf(part), &caller);
+    for (const std::string& part : PartsOfSubject(View(subject))) {
+      absl::string_view unit = absl::StripAsciiWhitespace(part);
+      if (absl::ConsumePrefix(&unit, "OU=")) Merge(CallerOf(unit), &caller);
     }
   }
   for (const auto& name : peer.FindPropertyValues(GRPC_X509_CN_PROPERTY_NAME)) {

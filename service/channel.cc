@@ -11,6 +11,7 @@
 #include "base/status_macros.h"
 #include "grpcpp/create_channel.h"
 #include "service/address.h"
+#include "service/grpc_log.h"
 
 namespace leap {
 namespace {
@@ -58,6 +59,7 @@ absl::Status TokenError(const std::string& path, absl::string_view what) {
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address,
                                                            const ChannelOptions& options) {
+  RouteGrpcLog();
   LEAP_ASSIGN_OR_RETURN(HostPort where, ParseHostPort(address));
   if (where.host.empty() || where.port == 0) {
     return MakeError(

@@ -12,6 +12,7 @@
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/server_builder.h"
 #include "service/address.h"
+#include "service/grpc_log.h"
 
 namespace leap {
 namespace {
@@ -20,6 +21,7 @@ namespace {
 void EnablePluginsOnce() {
   static std::once_flag once;
   std::call_once(once, [] {
+    RouteGrpcLog();
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
