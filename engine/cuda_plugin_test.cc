@@ -1,0 +1,88 @@
+// Loading the CUDA half of the engine: every way in which it can be missing says what to do. Needs
+// no GPU: the libraries are fakes (engine/cuda/fake_plugin.cc).
+#include "engine/cuda_plugin.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
+#include "base/status_matchers.h"
+#include "base/test_paths.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace leap {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+std::string Fake(const std::string& name) {
+  return BuildPath(absl::StrCat("engine/cuda/libleap_fake_cuda_", name, ".so"));
+}
+
+void ExpectError(const std::string& library, const std::string& found, const std::string& remedy) {
+  const absl::Status status = LoadCudaPlugin(library).status();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition,
+                               AllOf(HasSubstr("the job asks for spec.train.device: cuda, but "),
+                                     HasSubstr(found), HasSubstr(remedy),
+                                     HasSubstr("or set spec.train.device: cpu"))));
+  EXPECT_THAT(status, HasReason(ErrorReason::kDeviceUnavailable));
+}
+
+TEST(CudaPluginTest, LibraryIsMissing) {
+  ExpectError("libleap_engine_cuda_that_is_not.so",
+              "libleap_engine_cuda_that_is_not.so is not where this program looks for it",
+              "make build PRESET=cuda");
+}
+
+TEST(CudaPluginTest, SomethingItNeedsIsMissing) {
+  ExpectError(Fake("needy"), "cannot be loaded on this machine (libleap_fake_cuda_absent.so:",
+              "install what is named there");
+}
+
+TEST(CudaPluginTest, LibraryIsSomethingElse) {
+  ExpectError("libm.so.6", "libm.so.6 has no symbol leap_cuda_plugin",
+              "install the one that was built with this program");
+}
+
+TEST(CudaPluginTest, LibraryIsOfAnotherVersion) {
+  ExpectError(Fake("version"), "is of another build (interface 999",
+              "install the one that was built with this program");
+}
+
+TEST(CudaPluginTest, LibraryIsOfAnotherCompiler) {
+  ExpectError(Fake("compiler"), "compiler of somebody else",
+              "install the one that was built with this program");
+}
+
+TEST(CudaPluginTest, NoDriver) {
+  ExpectError(Fake("driver"),
+              "this machine has no GPU that CUDA can use (CUDA driver version is insufficient)",
+              "nvidia-smi");
+}
+
+TEST(CudaPluginTest, LoadsAndIsGivenTheReaper) {
+  ASSERT_OK_AND_ASSIGN(const CudaPlugin* plugin, LoadCudaPlugin(Fake("good")));
+  ASSERT_OK_AND_ASSIGN(const int devices, plugin->device_count());  // buries something
+  EXPECT_EQ(devices, 2);
+  EXPECT_TRUE(DrainGroups(absl::Seconds(5)));
+  EXPECT_THAT(plugin->make_copier(7),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("buried 2")));
+  EXPECT_EQ(*LoadCudaPlugin(Fake("good")), plugin);
+}
+
+TEST(HostShardCopierTest, HasCopiedWhenStartReturns) {
+  HostShardCopier copier;
+  ASSERT_OK_AND_ASSIGN(const HostFloats out, copier.Allocate(2));
+  float flat[] = {1, 2, 3, 4};
+  ASSERT_OK_AND_ASSIGN(const auto copy, copier.Start(flat, {1, 3}, out.get()));
+  EXPECT_OK(copier.BeforeWrite());
+  flat[1] = 0;
+  EXPECT_OK(copy->Wait(absl::ZeroDuration()));
+  EXPECT_EQ(out[0], 2);
+  EXPECT_EQ(out[1], 3);
+}
+
+}  // namespace
+}  // namespace leap

@@ -1,0 +1,85 @@
+// Copies ranges of a flat fp32 buffer into host memory without holding training up: what the ring
+// of snapshots is filled by. On a CPU a plain copy; on a GPU a stream beside the training stream
+// copies into pinned memory (engine/cuda/pinned_copier.h, through engine/cuda_plugin.h).
+//
+// One snapshot, on the training thread, between two steps:
+//
+//   copies.push_back(*copier.Start(weights, shard, slot));   // returns at once; again for moments
+//   ... forward, backward: they only read the weights ...
+//   copier.BeforeWrite();                                    // then the optimizer, or a leap
+//
+// and on any thread: copy->Wait(timeout), then read the slot.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "core/layout.h"
+
+namespace leap {
+
+// Host memory that copies can go to, with the function that frees it.
+using HostFloats = std::unique_ptr<float[], void (*)(float*)>;
+
+// A copy under way. Destroying it waits for the copy, which nothing but the device can delay.
+class ShardCopy {
+ public:
+  virtual ~ShardCopy() = default;
+
+  // Blocks until the destination is filled; then, and on every later call, OK. DeadlineExceeded:
+  // not within `timeout`. Unavailable (DEVICE_UNAVAILABLE): the device failed. One thread at a
+  // time.
+  virtual absl::Status Wait(absl::Duration timeout) = 0;
+};
+
+// One for a model. Start and BeforeWrite: the training thread. Allocate: any thread.
+class ShardCopier {
+ public:
+  virtual ~ShardCopier() = default;
+
+  // Not initialised. ResourceExhausted: no memory (pinned memory is never swapped out).
+  virtual absl::StatusOr<HostFloats> Allocate(int64_t size) = 0;
+
+  // Copies flat[range.begin, range.end) to out[0, range.size()), as it is once everything that the
+  // training thread has launched so far is done. `flat` lies on the copier's device; it and `out`
+  // (from Allocate) live until the copy is done.
+  virtual absl::StatusOr<std::unique_ptr<ShardCopy>> Start(const float* flat, FlatRange range,
+                                                           float* out) = 0;
+
+  // To be called before anything that writes to a buffer which was given to Start is launched: the
+  // device does that after the copies. Does not block the caller.
+  virtual absl::Status BeforeWrite() = 0;
+};
+
+// The copier for weights in host memory: Start has copied when it returns.
+class HostShardCopier final : public ShardCopier {
+ public:
+  absl::StatusOr<HostFloats> Allocate(int64_t size) override {
+    float* floats = new (std::nothrow) float[static_cast<size_t>(size)];
+    if (floats == nullptr) {
+      return absl::ResourceExhaustedError(absl::StrCat("no memory for ", size, " floats"));
+    }
+    return HostFloats(floats, [](float* memory) { delete[] memory; });
+  }
+
+  absl::StatusOr<std::unique_ptr<ShardCopy>> Start(const float* flat, FlatRange range,
+                                                   float* out) override {
+    std::memcpy(out, flat + range.begin, static_cast<size_t>(range.size()) * sizeof(float));
+    return std::make_unique<Done>();
+  }
+
+  absl::Status BeforeWrite() override { return absl::OkStatus(); }
+
+ private:
+  struct Done final : ShardCopy {
+    absl::Status Wait(absl::Duration) override { return absl::OkStatus(); }
+  };
+};
+
+}  // namespace leap
