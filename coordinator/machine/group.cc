@@ -48,6 +48,11 @@ void Group::StartForming(absl::Time deadline) {
   deadline_ = deadline;
 }
 
+void Group::TakeBack(std::vector<GroupMember> former) {
+  members_ = std::move(former);
+  phase_ = members_.empty() ? Phase::kNone : Phase::kBroken;
+}
+
 bool Group::AllReady() const {
   return std::ranges::all_of(members_, [](const GroupMember& member) { return member.ready.has_value(); });
 }
@@ -89,6 +94,15 @@ void Group::Break(absl::Time now) {
 
 void Group::CollectiveFailed(absl::Time now) {
   if (!collective_failed_.has_value()) collective_failed_ = now;
+}
+
+bool Group::Healthy(const AgentRegistry& agents, absl::Time now, absl::Duration lease) const {
+  if (collective_failed_.has_value()) return false;
+  return std::ranges::all_of(members_, [&](const GroupMember& member) {
+    const Agent* const agent = agents.Find(member.agent, member.incarnation);
+    return agent != nullptr && !member.dead && !agent->left && agent->Connected() &&
+           agent->Fresh(now, lease);
+  });
 }
 
 std::vector<FormerMember> Group::Presences(const AgentRegistry& agents, absl::Time now,

@@ -59,6 +59,8 @@ class Group {
   void Propose(std::vector<GroupMember> members, bool from_checkpoint, bool reuse_number);
   // Its row is durable: the ranks are being told.
   void StartForming(absl::Time deadline);
+  // The proposal could not be written: back to `former`, the members before it. Its number is not used again.
+  void TakeBack(std::vector<GroupMember> former);
   bool AllReady() const;
   // Why the ranks' reports do not fit together; empty: they do.
   std::string Disagreement() const;
@@ -73,6 +75,8 @@ class Group {
   absl::Time broken() const { return broken_; }      // since when there is no group
   int failures() const { return failures_; }         // epochs in a row that never formed
 
+  // Every member's session is open and its lease fresh, and no collective failed: there is nothing to decide.
+  bool Healthy(const AgentRegistry& agents, absl::Time now, absl::Duration lease) const;
   // What the pure rules look at.
   std::vector<FormerMember> Presences(const AgentRegistry& agents, absl::Time now,
                                       absl::Duration lease) const;

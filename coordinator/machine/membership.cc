@@ -35,7 +35,8 @@ std::vector<FormerMember> Settle(absl::Time now, std::vector<FormerMember> membe
   const bool somebody_here = Count(members, Presence::kAlive) + Count(members, Presence::kAway) > 0;
   for (FormerMember& member : members) {
     const absl::Duration gone = now - member.last_seen;
-    if (member.presence == Presence::kAway && live_here && gone >= options.reconnect_grace) {
+    if (member.presence == Presence::kAway && member.closed && live_here &&
+        gone >= options.reconnect_grace) {
       member.presence = Presence::kDead;
     }
     if (member.presence != Presence::kSilent) continue;
@@ -49,8 +50,7 @@ std::vector<FormerMember> Settle(absl::Time now, std::vector<FormerMember> membe
 MembershipDecision Wait(std::string reason) { return {.reason = std::move(reason)}; }
 
 // Why no epoch may be formed yet; empty: one may.
-std::string Objection(const std::vector<FormerMember>& members, const MembershipOptions& options,
-                      bool back_to_checkpoint) {
+std::string Objection(const std::vector<FormerMember>& members, const MembershipOptions& options) {
   if (Count(members, Presence::kAway) > 0) {
     return absl::StrCat("waits for ", Names(members, Presence::kAway),
                         " to reconnect; its lease decides if it does not");
@@ -64,7 +64,7 @@ std::string Objection(const std::vector<FormerMember>& members, const Membership
                         "stay silent for as long as timeouts.job_start_seconds");
   }
   const bool live_here = AnyLive(members, Presence::kAlive);
-  if (!live_here && AnyLive(members, Presence::kSilent) && !back_to_checkpoint) {
+  if (!live_here && AnyLive(members, Presence::kSilent)) {
     return absl::StrCat("nobody who can be reached holds the job's state; waits for ",
                         Names(members, Presence::kSilent), " to come back, to be started again, or to stay silent "
                         "for as long as timeouts.job_start_seconds");
@@ -80,7 +80,7 @@ std::vector<Seat> FillSeats(const MembershipState& state, const std::vector<Form
   for (size_t rank = 0; rank < former.size(); ++rank) {
     const FormerMember& member = former[rank];
     if (member.presence != Presence::kAlive) continue;
-    seats[rank] = {member.agent, member.incarnation, member.live && !state.back_to_checkpoint};
+    seats[rank] = {member.agent, member.incarnation, member.live};
   }
   size_t next = 0;
   for (Seat& seat : seats) {
@@ -127,7 +127,7 @@ MembershipDecision DecideMembers(absl::Time now, const MembershipState& state,
                                  const MembershipOptions& options) {
   const std::vector<FormerMember> former = Settle(now, state.former, options);
   if (!former.empty()) {
-    std::string objection = Objection(former, options, state.back_to_checkpoint);
+    std::string objection = Objection(former, options);
     if (!objection.empty()) return Wait(std::move(objection));
   }
   MembershipDecision decision{.form = true, .seats = FillSeats(state, former, options.replace)};

@@ -48,13 +48,12 @@ struct MembershipState {
   std::vector<FormerMember> former;  // empty: the job's first epoch
   std::vector<Spare> spares;         // the best first: idle workers, then verifiers that can stand in
   absl::Time broken = absl::InfinitePast();  // since when there is no group
-  bool back_to_checkpoint = false;   // the job goes back to its newest checkpoint, whoever holds live state
 };
 
 struct MembershipOptions {
   bool replace = true;                // fill the rank of a lost member; false: shrink at once
   absl::Duration grace;               // how long to wait for a replacement before going on with fewer
-  absl::Duration reconnect_grace;     // how long to wait for an away member while a live one is here
+  absl::Duration reconnect_grace;     // how long to wait for a closed session while a live member is here
   absl::Duration silent_death;
   bool guard = true;                  // false only as a planted bug
 };

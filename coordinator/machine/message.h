@@ -11,7 +11,8 @@
 //   2. After a reconnect the agent says Hello with what it holds, then repeats what may have been lost and still
 //      stands: CollectiveFailed while it is stopped by one, JobEnded until it is released, the newest
 //      CheckpointWritten, results of tasks not cancelled since.
-// An agent that has been released reports Heartbeat.job = "" (or Hello.job = ""); only then is it given to another job.
+// AssignWorker and AssignVerifier replace whatever the agent was doing; AbortEpoch ends every epoch up to and including
+// the one it names. An agent that has been released reports Heartbeat.job = "" (or Hello.job = ""); only then is it given to another job.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,156 @@
+// One job, from the queue to its end: its main group by the rules of membership.h, its leaps by LeapMachine, its state
+// with the reason for it. Events in, actions (into the batch) out; owned by Cluster.
+//
+//   QUEUED --gang is complete--> STARTING --epoch formed--> RUNNING <--> PAUSED
+//                                                  ^             | a member lost, a collective failed, NaN, corruption
+//                                                  |             v
+//                                                  +------- RECOVERING
+//   from any of these: SUCCEEDED, FAILED, CANCELLED (for good, once durable; then the agents are released)
+//
+// What the group does and what is shown are two things: a paused job that loses a worker recovers and is paused again.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "coordinator/machine/batch.h"
+#include "coordinator/machine/event.h"
+#include "coordinator/machine/job_core.h"
+#include "coordinator/machine/leap_machine.h"
+#include "coordinator/machine/record.h"
+#include "coordinator/machine/view.h"
+
+namespace leap::machine {
+
+class JobMachine {
+ public:
+  JobMachine(JobRecord record, uint64_t seed);
+
+  // ---- people ----
+  // The job is in the queue; `reason` says what it waits for (said by the queue, whenever it changes).
+  void Queued(absl::string_view reason, Batch& batch);
+  // Starts if the gang is complete; else returns what it waits for.
+  std::string TryStart(Batch& batch);
+  // Each answers its correlation, at once or when it is durable.
+  void Cancel(const CancelJob& request, Batch& batch);
+  void SetPaused(bool paused, uint64_t correlation, Batch& batch);
+
+  // ---- agents ----
+  // After a Hello that names this job, or of an agent that has been given to it: says again what stands. False: the
+  // agent has no place here.
+  bool OnHello(Agent& agent, const Hello& hello, Batch& batch);
+  // The process is gone for good: another one has its name, or it said Goodbye.
+  void OnAgentGone(const Agent& agent, absl::string_view why, Batch& batch);
+  void OnSessionClosed(const Agent& agent, Batch& batch);
+  void OnMessage(Agent& agent, const AgentMessage& message, Batch& batch);
+  // An idle verifier is given to this job.
+  void TakeVerifier(Agent& agent, Batch& batch);
+  bool WantsVerifier() const;
+
+  void OnTick(Batch& batch);
+  // The records that `decision` rests on are durable, or could not be written.
+  void OnDurable(const Decision& decision, bool ok, absl::string_view error, Batch& batch);
+  // A row that could not be written, as it holds now; nothing: there is no such row any more.
+  std::optional<Record> Refresh(const Record& record) const;
+  void RowIsDurable() { core_.task_ids_durable = core_.record.task_ids_reserved; }
+  void LedgerOk(bool ok, Batch& batch);
+
+  // ---- looking ----
+  const JobRecord& record() const { return core_.record; }
+  bool ended() const { return IsEnded(core_.record.state); }
+  bool queued() const { return core_.record.state == JobState::kQueued; }
+  int verifiers() const { return leaps_->board().size(); }
+  const Group& group() const { return core_.group; }
+  const LeapMachine& leaps() const { return *leaps_; }
+  JobRecord Row() const;
+  JobView View(const AgentRegistry& agents, absl::Time now) const;
+
+  // Rows of this job, before any event. `now`: leases count from here.
+  void Restore(const Ledger& ledger, Batch& batch);
+
+ private:
+  struct Ending {
+    JobState state = JobState::kFailed;
+    std::string reason;
+    std::vector<uint64_t> correlations;
+    absl::Time time = absl::InfinitePast();     // of the row
+    absl::Time retry = absl::InfiniteFuture();  // the ledger could not be written: again then
+  };
+
+  // The group (job_group.cc).
+  void CheckGroup(Batch& batch);
+  void CheckFormed(Batch& batch);
+  void CheckForming(Batch& batch);
+  void TryForm(Batch& batch);
+  MembershipState StateOfMembership(Batch& batch, std::map<std::string, Agent*>& spares) const;
+  MembershipOptions OptionsOfMembership(const Batch& batch) const;
+  void Propose(const MembershipDecision& decision, Batch& batch);
+  GroupMember TakeSeat(const Seat& seat, Batch& batch);
+  void ReleaseUnseated(Batch& batch);
+  void TakeBackProposal(absl::string_view error, Batch& batch);
+  void TellRanks(Batch& batch);
+  AssignWorker AssignmentOf(int rank) const;
+  void Formed(Batch& batch);
+  void Break(absl::string_view cause, const std::string& reason, Batch& batch);
+  void MarkLost(const BreakDecision& decision, Batch& batch);
+  // Charges the rule's budget; false: it is used up, and the job fails.
+  bool Charge(absl::string_view role, absl::string_view cause, int64_t times,
+              const std::string& reason, Batch& batch);
+  const FailureRule* FindRule(absl::string_view role, absl::string_view cause) const;
+  void HandleAlarm(Batch& batch);
+  // Nobody's state is to be used: the next epoch begins from the newest checkpoint, also after a restart.
+  void DistrustState();
+
+  // Messages (job_messages.cc). `member`: the sender's seat in the standing epoch.
+  GroupMember* SenderOf(const Agent& agent, uint64_t epoch, absl::string_view what, Batch& batch);
+  GroupMember* SenderOf(const Agent& agent, uint64_t epoch, int rank, absl::string_view what,
+                        Batch& batch);
+  void On(Agent& agent, const Heartbeat& heartbeat, Batch& batch);
+  void On(Agent& agent, const EpochReady& ready, Batch& batch);
+  void On(Agent& agent, const CollectiveFailed& failed, Batch& batch);
+  void On(Agent& agent, const SnapshotTaken& shard, Batch& batch);
+  void On(Agent& agent, const TaskResult& result, Batch& batch);
+  void On(Agent& agent, const PrepareVote& vote, Batch& batch);
+  void On(Agent& agent, const LeapOutcome& outcome, Batch& batch);
+  void On(Agent& agent, const CheckpointWritten& checkpoint, Batch& batch);
+  void On(Agent& agent, const JobEnded& ended, Batch& batch);
+  void On(Agent& agent, const TrainingStarted& started, Batch& batch);
+  void On(Agent&, const Hello&, Batch&) {}
+  void On(Agent&, const Goodbye&, Batch&) {}
+  bool HelloOfMember(Agent& agent, int rank, const Hello& hello, Batch& batch);
+  void TrainingFailed(const JobEnded& ended, Batch& batch);
+  void CountBusy(Agent& agent, double busy_seconds, absl::string_view role, Batch& batch);
+
+  // State and end (job_machine.cc).
+  void SetState(JobState state, std::string reason, Batch& batch);
+  void ShowState(Batch& batch);
+  std::string RunningReason() const;
+  void End(JobState state, std::string reason, std::vector<uint64_t> correlations, Batch& batch);
+  void ProposeEnd(Batch& batch);
+  void Ended(Batch& batch);
+  void ReleaseAll(absl::string_view reason, Batch& batch);
+  void CheckFinished(Batch& batch);
+  void SendControl(RunControl::Command command, Batch& batch);
+  // Verifiers that are gone: their tasks go to others.
+  void LoseVerifiers(Batch& batch);
+
+  JobCore core_;
+  std::unique_ptr<LeapMachine> leaps_;  // holds a reference to core_
+  std::map<std::pair<std::string, std::string>, int64_t> budgets_;  // used, by role and cause
+  std::optional<Ending> ending_;
+  absl::Time finished_ = absl::InfiniteFuture();     // when training ended everywhere
+  absl::Time start_deadline_ = absl::InfiniteFuture();
+  absl::Time not_before_ = absl::InfinitePast();     // of the next epoch
+  std::vector<GroupMember> former_;                  // members before a proposal that is not durable yet
+  std::optional<bool> pausing_;                      // proposed, not yet durable
+  std::string wait_;                                 // what the group waits for; empty: nothing
+  std::string epoch_cause_ = "start";                // why the next epoch, as a metric label
+};
+
+}  // namespace leap::machine
