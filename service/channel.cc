@@ -6,7 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/error_reason.h"
 #include "base/status_macros.h"
 #include "grpcpp/create_channel.h"
@@ -74,7 +74,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& ad
 void PrepareCall(const ChannelOptions& options, absl::Duration timeout,
                  grpc::ClientContext* context) {
   if (timeout != absl::InfiniteDuration()) {
-    context->set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    context->set_deadline(absl::ToChronoTime(RealClock().Now() + timeout));
   }
   if (!options.token.empty()) {
     context->AddMetadata("authorization", absl::StrCat("Bearer ", options.token));

@@ -84,6 +84,12 @@ std::vector<MetricDef> LeapMetrics() {
        "Net steps that applied leaps skipped, over all jobs.",
        kInCoordinator,
        {}},
+  };
+}
+
+std::vector<MetricDef> VerificationMetrics() {
+  using enum MetricType;
+  return {
       {Metric::kVerdictAgeSteps,
        "leap_verdict_age_steps",
        kHistogram,
@@ -188,6 +194,12 @@ std::vector<MetricDef> ClusterMetrics() {
        "Device-seconds spent on the jobs known now, by role.",
        kInCoordinator,
        {{"role", kRoles}}},
+  };
+}
+
+std::vector<MetricDef> FailureMetrics() {
+  using enum MetricType;
+  return {
       {Metric::kEpochsTotal,
        "leap_epochs_total",
        kCounter,
@@ -219,6 +231,12 @@ std::vector<MetricDef> ClusterMetrics() {
        "Messages of an old epoch, process, step or leap: answered, not counted.",
        kInCoordinator,
        {}},
+  };
+}
+
+std::vector<MetricDef> CoordinatorMetrics() {
+  using enum MetricType;
+  return {
       {Metric::kSessions, "leap_sessions", kGauge, "Open sessions of agents.", kInCoordinator, {}},
       {Metric::kSessionMessagesTotal,
        "leap_session_messages_total",
@@ -273,9 +291,8 @@ std::vector<MetricDef> ClusterMetrics() {
   };
 }
 
-std::vector<MetricDef> AgentMetrics() {
+std::vector<MetricDef> WorkerMetrics() {
   using enum MetricType;
-  constexpr uint8_t kAgentRooms = kInWorker | kInVerifier;
   return {
       {Metric::kWorkerStepSeconds,
        "leap_worker_step_duration_seconds",
@@ -330,6 +347,12 @@ std::vector<MetricDef> AgentMetrics() {
        kInWorker,
        {},
        kLong},
+  };
+}
+
+std::vector<MetricDef> VerifierMetrics() {
+  using enum MetricType;
+  return {
       {Metric::kVerifierTasksTotal,
        "leap_verifier_tasks_total",
        kCounter,
@@ -368,6 +391,13 @@ std::vector<MetricDef> AgentMetrics() {
        "Tasks that wait or run here.",
        kInVerifier,
        {}},
+  };
+}
+
+std::vector<MetricDef> SessionMetrics() {
+  using enum MetricType;
+  constexpr uint8_t kAgentRooms = kInWorker | kInVerifier;
+  return {
       {Metric::kCoordinatorConnected,
        "leap_coordinator_connected",
        kGauge,
@@ -423,8 +453,10 @@ std::vector<MetricDef> CommonMetrics() {
 
 std::vector<MetricDef> MakeTable() {
   std::vector<MetricDef> table;
-  for (auto part :
-       {LeapMetrics(), JobMetrics(), ClusterMetrics(), AgentMetrics(), CommonMetrics()}) {
+  for (auto make :
+       {LeapMetrics, VerificationMetrics, JobMetrics, ClusterMetrics, FailureMetrics,
+        CoordinatorMetrics, WorkerMetrics, VerifierMetrics, SessionMetrics, CommonMetrics}) {
+    const std::vector<MetricDef> part = make();
     table.insert(table.end(), part.begin(), part.end());
   }
   return table;

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/error_reason.h"
 #include "base/status_macros.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -112,7 +112,7 @@ void RpcServer::SetServing(bool serving) {
 void RpcServer::Shutdown(absl::Duration grace) {
   if (shut_down_.exchange(true)) return;
   SetServing(false);
-  server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  server_->Shutdown(absl::ToChronoTime(RealClock().Now() + grace));
   server_->Wait();
 }
 

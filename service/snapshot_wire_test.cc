@@ -130,7 +130,7 @@ TEST(SnapshotWire, SurvivesHostileBytes) {
     std::string bytes = good;
     for (int e = static_cast<int>(random() % 6); e >= 0; --e)
       bytes[random() % bytes.size()] = static_cast<char>(random());
-    if (random() % 3 == 0) bytes.resize(random() % bytes.size());
+    if (random() % 3 == 0) bytes.resize(1 + random() % (bytes.size() - 1));
     if (random() % 5 == 0) bytes.insert(random() % bytes.size(), bytes);
     const auto result = Decode(bytes, 100, 1 + random() % 50);
     if (result.ok()) {
