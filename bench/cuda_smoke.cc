@@ -102,14 +102,15 @@ absl::Status Collectives(Group& group, const Place& place) {
 
 absl::Status SideStreamCopy(const CudaPlugin& cuda, const Place& place) {
   LEAP_ASSIGN_OR_RETURN(const auto copier, cuda.make_copier(place.rank));
-  LEAP_ASSIGN_OR_RETURN(const HostFloats out, copier->Allocate(kShardFloats));
+  std::vector<float> out(kShardFloats);
+  LEAP_ASSIGN_OR_RETURN(const HostPin pin, copier->Pin(out));
   const std::vector<float> values = AllKinds(kShardFloats + 1000, 1);
   const at::Tensor flat = ToDevice(values, place);
   const at::Tensor busy = at::full({8192, 8192}, 1.0f, place.On(at::kFloat));
   at::mm(busy, busy);  // the training stream has something to do before and after
   const auto start = std::chrono::steady_clock::now();
   LEAP_ASSIGN_OR_RETURN(const auto copy, copier->Start(flat.data_ptr<float>(),
-                                                       {1000, 1000 + kShardFloats}, out.get()));
+                                                       {1000, 1000 + kShardFloats}, out.data()));
   at::mm(busy, busy);
   LEAP_RETURN_IF_ERROR(copier->BeforeWrite());
   flat.fill_(0);  // must come after the copy
@@ -118,7 +119,7 @@ absl::Status SideStreamCopy(const CudaPlugin& cuda, const Place& place) {
   std::printf("rank %d: side-stream copy of %lld MiB: caller held %.3f ms, done after %.3f ms\n",
               place.rank, static_cast<long long>(kShardFloats >> 18), launched,
               Milliseconds(start));
-  return Expect(std::memcmp(out.get(), values.data() + 1000, kShardFloats * sizeof(float)) == 0,
+  return Expect(std::memcmp(out.data(), values.data() + 1000, kShardFloats * sizeof(float)) == 0,
                 "the copy is what the weights were");
 }
 

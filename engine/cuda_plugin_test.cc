@@ -74,9 +74,10 @@ TEST(CudaPluginTest, LoadsAndIsGivenTheReaper) {
 
 TEST(HostShardCopierTest, HasCopiedWhenStartReturns) {
   HostShardCopier copier;
-  ASSERT_OK_AND_ASSIGN(const HostFloats out, copier.Allocate(2));
   float flat[] = {1, 2, 3, 4};
-  ASSERT_OK_AND_ASSIGN(const auto copy, copier.Start(flat, {1, 3}, out.get()));
+  float out[2] = {};
+  ASSERT_OK_AND_ASSIGN(const HostPin pin, copier.Pin(out));
+  ASSERT_OK_AND_ASSIGN(const auto copy, copier.Start(flat, {1, 3}, out));
   EXPECT_OK(copier.BeforeWrite());
   flat[1] = 0;
   EXPECT_OK(copy->Wait(absl::ZeroDuration()));

@@ -1,8 +1,9 @@
 // Copies ranges of a flat fp32 buffer into host memory without holding training up: what the ring
-// of snapshots is filled by. On a CPU a plain copy; on a GPU a stream beside the training stream
-// copies into pinned memory (engine/cuda/pinned_copier.h, through engine/cuda_plugin.h).
+// of snapshots (engine/ring.h) is filled by. On a CPU a plain copy; on a GPU a stream beside the
+// training stream copies into pinned memory (engine/cuda/pinned_copier.h, through
+// engine/cuda_plugin.h).
 //
-// One snapshot, on the training thread, between two steps:
+// The ring pins its memory once. Then a snapshot, on the training thread, between two steps:
 //
 //   copies.push_back(*copier.Start(weights, shard, slot));   // returns at once; again for moments
 //   ... forward, backward: they only read the weights ...
@@ -14,18 +15,17 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <new>
+#include <span>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "core/layout.h"
 
 namespace leap {
 
-// Host memory that copies can go to, with the function that frees it.
-using HostFloats = std::unique_ptr<float[], void (*)(float*)>;
+// Unpins memory when it is destroyed, which is to be before the memory is freed.
+using HostPin = std::unique_ptr<float, void (*)(float*)>;
 
 // A copy under way. Destroying it waits for the copy, which nothing but the device can delay.
 class ShardCopy {
@@ -38,17 +38,18 @@ class ShardCopy {
   virtual absl::Status Wait(absl::Duration timeout) = 0;
 };
 
-// One for a model. Start and BeforeWrite: the training thread. Allocate: any thread.
+// One for a model. Start and BeforeWrite: the training thread. Pin: any thread.
 class ShardCopier {
  public:
   virtual ~ShardCopier() = default;
 
-  // Not initialised. ResourceExhausted: no memory (pinned memory is never swapped out).
-  virtual absl::StatusOr<HostFloats> Allocate(int64_t size) = 0;
+  // Readies memory for copies: on a GPU locks it in RAM and tells the device where it is. It stays
+  // where and what it is. ResourceExhausted: more than the machine lets be locked.
+  virtual absl::StatusOr<HostPin> Pin(std::span<float> memory) = 0;
 
   // Copies flat[range.begin, range.end) to out[0, range.size()), as it is once everything that the
   // training thread has launched so far is done. `flat` lies on the copier's device; it and `out`
-  // (from Allocate) live until the copy is done.
+  // live until the copy is done. `out` that is not pinned is filled too, but the caller may wait.
   virtual absl::StatusOr<std::unique_ptr<ShardCopy>> Start(const float* flat, FlatRange range,
                                                            float* out) = 0;
 
@@ -60,12 +61,8 @@ class ShardCopier {
 // The copier for weights in host memory: Start has copied when it returns.
 class HostShardCopier final : public ShardCopier {
  public:
-  absl::StatusOr<HostFloats> Allocate(int64_t size) override {
-    float* floats = new (std::nothrow) float[static_cast<size_t>(size)];
-    if (floats == nullptr) {
-      return absl::ResourceExhaustedError(absl::StrCat("no memory for ", size, " floats"));
-    }
-    return HostFloats(floats, [](float* memory) { delete[] memory; });
+  absl::StatusOr<HostPin> Pin(std::span<float> memory) override {
+    return HostPin(memory.data(), [](float*) {});
   }
 
   absl::StatusOr<std::unique_ptr<ShardCopy>> Start(const float* flat, FlatRange range,

@@ -16,6 +16,7 @@ namespace leap {
 namespace {
 
 constexpr char kCopying[] = "copying a shard to the host";
+constexpr char kPinning[] = "pinning host memory";
 constexpr absl::Duration kPoll = absl::Microseconds(100);
 
 cudaStream_t TrainingStream(int device) {
@@ -76,14 +77,13 @@ class PinnedCopier final : public ShardCopier {
       : device_(device), side_(side), trained_(std::move(trained)), copied_(std::move(copied)) {}
   ~PinnedCopier() override { cudaStreamDestroy(side_); }  // when its copies are done
 
-  absl::StatusOr<HostFloats> Allocate(int64_t size) override {
-    return Fenced("allocating pinned memory", [&]() -> absl::StatusOr<HostFloats> {
+  absl::StatusOr<HostPin> Pin(std::span<float> memory) override {
+    if (memory.empty()) return HostPin(nullptr, [](float*) {});
+    return Fenced(kPinning, [&]() -> absl::StatusOr<HostPin> {
       const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
-      void* memory = nullptr;
       LEAP_CUDA_RETURN_IF_ERROR(
-          cudaHostAlloc(&memory, static_cast<size_t>(size) * sizeof(float), cudaHostAllocPortable),
-          "allocating pinned memory");
-      return HostFloats(static_cast<float*>(memory), [](float* floats) { cudaFreeHost(floats); });
+          cudaHostRegister(memory.data(), memory.size_bytes(), cudaHostRegisterPortable), kPinning);
+      return HostPin(memory.data(), [](float* pinned) { cudaHostUnregister(pinned); });
     });
   }
 

@@ -1,6 +1,6 @@
-// ShardCopier for weights on a GPU: pinned host memory, and a stream of its own that waits for the
-// training stream (the thread's current stream), so that a copy runs beside the next forward and
-// backward pass.
+// ShardCopier for weights on a GPU: host memory pinned in place, and a stream of its own that waits
+// for the training stream (the thread's current stream), so that a copy runs beside the next
+// forward and backward pass.
 #pragma once
 
 #include <memory>

@@ -47,7 +47,7 @@ struct CudaPlugin {
                                                  std::shared_ptr<Interrupt> interrupt,
                                                  std::unique_ptr<Group> host_group);
 
-  // Pinned buffers and a stream of their own (engine/cuda/pinned_copier.h).
+  // Copies by a stream of their own into pinned memory (engine/cuda/pinned_copier.h).
   absl::StatusOr<std::unique_ptr<ShardCopier>> (*make_copier)(int device);
 
   // The rebase of a shard: out[i] = live[i] + displacement[i], rounded once, as the CPU does it;
