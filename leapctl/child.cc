@@ -33,6 +33,9 @@ constexpr int kNoProgram = 127;
   if (getppid() != parent) _exit(kNoProgram);  // it died before we asked
   setpgid(0, 0);                               // Ctrl-C is for leapctl, which ends us in order
   for (const int signal : {SIGINT, SIGTERM, SIGPIPE}) ::signal(signal, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
   dup2(null, STDIN_FILENO);
   dup2(log, STDOUT_FILENO);
   dup2(log, STDERR_FILENO);
@@ -67,8 +70,13 @@ absl::StatusOr<std::unique_ptr<Child>> Child::Start(const ChildOptions& options)
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   const pid_t parent = getpid();
+  // A signal between fork and exec must not run our handlers, which share a pipe with the parent.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
   const pid_t pid = fork();
   if (pid == 0) BecomeProgram(options.program.c_str(), arguments.data(), log, null, parent);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   const absl::Status failed = pid < 0 ? refuse("fork") : absl::OkStatus();
   close(log);
   if (null >= 0) close(null);

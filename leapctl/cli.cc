@@ -62,7 +62,7 @@ void SnapshotFlags(CLI::App& app, Options& options) {
   JobFlag(app, options);
   app.add_option("--step", options.step, "Step of the snapshot; see leapctl snapshots")
       ->required()
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(int64_t{0}, int64_t{1000000000}));
   app.add_option("--out", options.out, "New .safetensors file")->required();
   app.add_flag("--force", options.force, "Overwrite the file if it is there already");
 }

@@ -51,7 +51,8 @@ std::vector<std::string> LocalCluster::MetricsFlags(const std::string& name) con
 }
 
 absl::Status LocalCluster::StartCoordinator(StopSignal& stop) {
-  LEAP_ASSIGN_OR_RETURN(const std::string program, FindProgram("leap-coordinator", "coordinator"));
+  LEAP_ASSIGN_OR_RETURN(const std::string program,
+                        options_.find("leap-coordinator", "coordinator"));
   const std::string port_file = absl::StrCat(options_.state_dir, "/coordinator.port");
   ChildOptions child{.name = "leap-coordinator",
                      .program = program,
@@ -77,12 +78,12 @@ absl::Status LocalCluster::StartCoordinator(StopSignal& stop) {
 }
 
 absl::Status LocalCluster::StartAgents() {
-  LEAP_ASSIGN_OR_RETURN(const std::string worker, FindProgram("leap-worker", "worker"));
+  LEAP_ASSIGN_OR_RETURN(const std::string worker, options_.find("leap-worker", "worker"));
   for (int i = 0; i < options_.workers; ++i) {
     LEAP_RETURN_IF_ERROR(StartAgent(worker, absl::StrCat("worker-", i), {}));
   }
   if (options_.verifiers == 0) return absl::OkStatus();
-  LEAP_ASSIGN_OR_RETURN(const std::string verifier, FindProgram("leap-verifier", "verifier"));
+  LEAP_ASSIGN_OR_RETURN(const std::string verifier, options_.find("leap-verifier", "verifier"));
   for (int i = 0; i < options_.verifiers; ++i) {
     LEAP_RETURN_IF_ERROR(StartAgent(verifier, absl::StrCat("verifier-", i),
                                     {"--nice", absl::StrCat(options_.nice)}));

@@ -5,6 +5,7 @@
 // Not thread-safe; belongs to the main thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +21,9 @@ struct LocalClusterOptions {
   int workers = 1;
   int verifiers = 1;
   int nice = 10;  // of verifiers
+  // Where a program of a room lies.
+  std::function<absl::StatusOr<std::string>(const std::string& name, const std::string& room)>
+      find = FindProgram;
 };
 
 class LocalCluster {
