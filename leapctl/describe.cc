@@ -85,9 +85,12 @@ std::string LeapSection(const v1::Job& job) {
   if (!leaps.audit().empty()) Row(out, "audit", leaps.audit());
   if (leaps.policy_off())
     Row(out, "policy off", "switched off by the audit: what leaps retain is below zero");
-  Row(out, "verifiers",
-      absl::StrFormat("%d, %d busy; the newest verdict came %d steps after its snapshot",
-                      leaps.verifiers(), leaps.verifiers_busy(), leaps.verdict_age_steps()));
+  std::string verifiers = absl::StrFormat("%d, %d busy", leaps.verifiers(), leaps.verifiers_busy());
+  if (leaps.candidates() > 0) {
+    absl::StrAppendFormat(&verifiers, "; the newest verdict came %d steps after its snapshot",
+                          leaps.verdict_age_steps());
+  }
+  Row(out, "verifiers", verifiers);
   Row(out, "device time",
       absl::StrCat(SecondsText(leaps.worker_device_seconds()), " of main workers, ",
                    SecondsText(leaps.verifier_device_seconds()), " of verifiers"));

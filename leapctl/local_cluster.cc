@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
 #include "base/status_macros.h"
+#include "leapctl/scrape.h"
 
 namespace leap {
 namespace {
@@ -46,8 +47,9 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Start(
 LocalCluster::~LocalCluster() { Stop(); }
 
 std::vector<std::string> LocalCluster::MetricsFlags(const std::string& name) const {
-  return {"--metrics-listen", "127.0.0.1:0", "--metrics-port-file",
-          absl::StrCat(options_.state_dir, "/", name, ".metrics-port")};
+  const std::string port_file = absl::StrCat(options_.state_dir, "/", name, ".metrics-port");
+  std::remove(port_file.c_str());  // of an earlier run in the same folder
+  return {"--metrics-listen", "127.0.0.1:0", "--metrics-port-file", port_file};
 }
 
 absl::Status LocalCluster::StartCoordinator(StopSignal& stop) {
@@ -124,6 +126,18 @@ std::vector<std::string> LocalCluster::News() {
                                 "); its log is ", agents_[i]->log()));
   }
   return news;
+}
+
+void LocalCluster::SaveMetrics() const {
+  std::vector<std::string> names = {"coordinator"};
+  for (const auto& agent : agents_) names.push_back(agent->name());
+  for (const std::string& name : names) {
+    const std::string stem = absl::StrCat(options_.state_dir, "/", name);
+    const int port = ReadPort(stem + ".metrics-port");
+    if (port == 0) continue;
+    const absl::StatusOr<std::string> page = ScrapeMetrics(port);
+    if (page.ok()) std::ofstream(stem + ".metrics.txt") << *page;
+  }
 }
 
 void LocalCluster::Stop() {

@@ -44,6 +44,10 @@ class LocalCluster {
   // Names and endings of those that ended since the last call, a sentence each.
   std::vector<std::string> News();
 
+  // Writes the metrics of each process, as they are now, to NAME.metrics.txt in the state folder;
+  // who does not answer is left out.
+  void SaveMetrics() const;
+
   // Asks all to end, agents before the coordinator, and kills who takes too long. Idempotent.
   void Stop();
 

@@ -64,11 +64,16 @@ absl::StatusOr<v1::Job> RunJob(const JobSpec& spec, const Options& options, Clie
   return WatchJob(client, job.job(), {.output = options.output, .check = check}, terminal, stop);
 }
 
+std::string Several(int64_t count, absl::string_view what) {
+  return absl::StrCat(count, " ", what, count == 1 ? "" : "s");
+}
+
 std::string WhereThingsAre(const std::string& state_dir) {
-  return absl::StrCat(
-      "\nKept in ", state_dir,
-      "\n  coordinator/   the ledger\n  agents/        checkpoints and token cache\n"
-      "  *.log          what each process said\n");
+  return absl::StrCat("\nKept in ", state_dir,
+                      "\n  coordinator/   the ledger"
+                      "\n  agents/        checkpoints and token cache"
+                      "\n  *.metrics.txt  the metrics of each process at the end"
+                      "\n  *.log          what each process said\n");
 }
 
 CommandResult RunInCluster(const JobSpec& spec, const Options& options, LocalCluster& cluster,
@@ -100,9 +105,9 @@ CommandResult RunLocally(const Options& options, Terminal& terminal) {
                                 : std::max<int64_t>(spec.verifiers.min_replicas, 1);
   StopSignal stop;
   LEAP_ASSIGN_OR_RETURN(const std::string state_dir, MakeStateDir(options.state_dir));
-  terminal.err << "starting a coordinator, " << spec.workers.replicas << " workers and "
-               << verifiers << " verifiers on this machine; state and logs in " << state_dir
-               << std::endl;
+  terminal.err << "starting a coordinator, " << Several(spec.workers.replicas, "worker") << " and "
+               << Several(verifiers, "verifier") << " on this machine; state and logs in "
+               << state_dir << std::endl;
   absl::StatusOr<std::unique_ptr<LocalCluster>> cluster =
       LocalCluster::Start({.state_dir = state_dir,
                            .workers = static_cast<int>(spec.workers.replicas),
@@ -113,8 +118,13 @@ CommandResult RunLocally(const Options& options, Terminal& terminal) {
       cluster.ok() ? RunInCluster(spec, options, **cluster, terminal, stop) : cluster.status();
   const bool interrupted = absl::IsCancelled(result.status());
   if (interrupted) terminal.err << "interrupted; stopping every process" << std::endl;
-  if (cluster.ok()) (*cluster)->Stop();
-  if (options.output == OutputFormat::kTable) terminal.out << WhereThingsAre(state_dir);
+  if (cluster.ok()) {
+    (*cluster)->SaveMetrics();
+    (*cluster)->Stop();
+  }
+  if (cluster.ok() && options.output == OutputFormat::kTable) {
+    terminal.out << WhereThingsAre(state_dir);
+  }
   return interrupted ? CommandResult(ExitCode::kInterrupted) : result;
 }
 
