@@ -26,37 +26,50 @@ std::string Horizon(const std::string& text) {
 }  // namespace
 
 void MetricsFeed::Count(const machine::MetricSample& sample) {
-  const std::vector<std::string>& l = sample.labels;
-  const auto label = [&](size_t i) { return i < l.size() ? l[i] : std::string("other"); };
-  using machine::Metric;
+  const auto label = [&](size_t i) {
+    return i < sample.labels.size() ? sample.labels[i] : std::string("other");
+  };
+  const auto count = [&](leap::Metric metric, Metrics::Labels labels = {}) {
+    metrics_->Count(metric, labels, sample.value);
+  };
+  const auto observe = [&](leap::Metric metric) { metrics_->Observe(metric, {}, sample.value); };
   switch (sample.metric) {
-    case Metric::kCandidates:
-      return metrics_->Count(leap::Metric::kCandidatesTotal,
-                             {label(0), PredictorName(label(1)), Horizon(label(2)), label(3)},
-                             sample.value);
-    case Metric::kLeaps:
-      return metrics_->Count(leap::Metric::kLeapsTotal, {label(0)}, sample.value);
-    case Metric::kTrainedSteps:
-      return metrics_->Count(leap::Metric::kTrainedStepsTotal, {}, sample.value);
-    case Metric::kVerdictAgeSteps:
-      return metrics_->Observe(leap::Metric::kVerdictAgeSteps, {}, sample.value);
-    case Metric::kVerificationSeconds:
-      return metrics_->Observe(leap::Metric::kVerificationSeconds, {l.empty() ? "candidate" : l[0]},
-                               sample.value);
-    case Metric::kPauseSeconds:
-      return metrics_->Observe(leap::Metric::kPauseSeconds, {}, sample.value);
-    case Metric::kSnapshotSeconds:
-      return metrics_->Observe(leap::Metric::kSnapshotSeconds, {}, sample.value);
-    case Metric::kTasks:
-      return metrics_->Count(leap::Metric::kTasksTotal, {label(1)}, sample.value);
-    case Metric::kRefused:
-      return metrics_->Count(leap::Metric::kStaleMessagesTotal, {}, sample.value);
-    case Metric::kQuarantines:
-      return metrics_->Count(leap::Metric::kQuarantinesTotal, {label(0)}, sample.value);
-    case Metric::kRecoverySeconds:
-      return metrics_->Observe(leap::Metric::kRecoverySeconds, {}, sample.value);
-    default:
-      return;  // seen in the ledger and the log
+    using enum machine::Metric;
+    case kCandidates:
+      return count(Metric::kCandidatesTotal,
+                   {label(0), PredictorName(label(1)), Horizon(label(2)), label(3)});
+    case kLeaps:
+      return count(Metric::kLeapsTotal, {label(0)});
+    case kTrainedSteps:
+      return count(Metric::kTrainedStepsTotal);
+    case kVerdictAgeSteps:
+      return observe(Metric::kVerdictAgeSteps);
+    case kVerificationSeconds:
+      return observe(Metric::kVerificationSeconds);
+    case kFetchSeconds:
+      return observe(Metric::kFetchSeconds);
+    case kCommitSeconds:
+      return observe(Metric::kCommitSeconds);
+    case kPauseSeconds:
+      return observe(Metric::kPauseSeconds);
+    case kSnapshotSeconds:
+      return observe(Metric::kSnapshotSeconds);
+    case kTasks:
+      return count(Metric::kTasksTotal, {label(0), label(1)});
+    case kAudits:
+      return count(Metric::kAuditsTotal, {label(0)});
+    case kEpochs:
+      return count(Metric::kEpochsTotal, {label(0)});
+    case kRefused:
+      return count(Metric::kRefusedTotal, {label(0)});
+    case kDeviceSeconds:
+      return count(Metric::kDeviceSecondsTotal, {label(0)});
+    case kQuarantines:
+      return count(Metric::kQuarantinesTotal, {label(0)});
+    case kRecoverySeconds:
+      return observe(Metric::kRecoverySeconds);
+    case kPersistFailures:
+      return;  // CountTransaction counts them
   }
 }
 
@@ -81,7 +94,7 @@ void MetricsFeed::SetCluster(const std::vector<machine::JobView>& jobs,
                              const std::vector<machine::AgentView>& agents, size_t queued_events,
                              size_t sessions, int64_t ledger_bytes) {
   std::map<std::string, int> by_state;
-  double booked = 0, net = 0, equivalent = 0, worker_seconds = 0, verifier_seconds = 0;
+  double booked = 0, net = 0, equivalent = 0;
   for (int state = 1; state <= 8; ++state) {
     by_state[machine::JobStateName(static_cast<machine::JobState>(state))] = 0;
   }
@@ -91,15 +104,11 @@ void MetricsFeed::SetCluster(const std::vector<machine::JobView>& jobs,
     booked += leaps.booked_steps;
     net += leaps.net_steps;
     if (leaps.equivalent_known) equivalent += leaps.equivalent_steps;
-    worker_seconds += leaps.worker_device_seconds;
-    verifier_seconds += leaps.verifier_device_seconds;
   }
   for (const auto& [state, n] : by_state) metrics_->Set(Metric::kJobs, {state}, n);
   metrics_->Set(Metric::kSavedSteps, {"booked"}, booked);
   metrics_->Set(Metric::kSavedSteps, {"net"}, net);
   metrics_->Set(Metric::kSavedSteps, {"equivalent"}, equivalent);
-  metrics_->Set(Metric::kDeviceSeconds, {"worker"}, worker_seconds);
-  metrics_->Set(Metric::kDeviceSeconds, {"verifier"}, verifier_seconds);
   std::map<std::pair<std::string, std::string>, int> members;
   for (const char* role : {"worker", "verifier"}) {
     for (const char* state : {"idle", "assigned", "releasing", "lost", "quarantined"}) {

@@ -21,31 +21,32 @@ namespace leap {
 enum class Metric {
   // Coordinator: leaps.
   kCandidatesTotal,  // [regime, predictor, horizon_steps, reason]
-  kLeapsTotal,       // [outcome]
-  kSavedSteps,       // [count]
+  kLeapsTotal,
+  kSavedSteps,
   kTrainedStepsTotal,
-  kSkippedStepsTotal,
   kVerdictAgeSteps,
-  kVerificationSeconds,  // [kind]
+  kVerificationSeconds,
+  kFetchSeconds,
+  kCommitSeconds,
   kPauseSeconds,
   kSnapshotSeconds,
-  kTasksTotal,  // [outcome]
+  kTasksTotal,   // [kind, outcome]
+  kAuditsTotal,  // [verdict]
   // Coordinator: jobs, one series per live job.
-  kJobRegime,           // [job, regime] one-hot
-  kJobSimilarity,       // [job]
-  kJobLoss,             // [job, set]
+  kJobRegime,
+  kJobSimilarity,
+  kJobLoss,
   kJobTokensPerSecond,  // [job]
-  kJobStep,             // [job]
-  kJobEpoch,            // [job]
+  kJobStep,
+  kJobEpoch,
   // Coordinator: the cluster.
-  kJobs,              // [state]
-  kAgents,            // [role, state]
-  kDeviceSeconds,     // [role]
-  kEpochsTotal,       // [outcome]
-  kWorkersLostTotal,  // [cause]
+  kJobs,
+  kAgents,
+  kDeviceSecondsTotal,  // [role]
+  kEpochsTotal,         // [cause]
   kRecoverySeconds,
   kQuarantinesTotal,  // [cause]
-  kStaleMessagesTotal,
+  kRefusedTotal,      // [kind]
   kSessions,
   kSessionMessagesTotal,  // [direction]
   kSessionsRefusedTotal,  // [cause]
@@ -66,7 +67,7 @@ enum class Metric {
   kWorkerPauseSeconds,
   kWorkerCheckpointSeconds,
   // Verifier.
-  kVerifierTasksTotal,   // [kind, outcome]
+  kVerifierTasksTotal,
   kVerifierTaskSeconds,  // [kind]
   kVerifierFetchSeconds,
   kVerifierFetchedBytesTotal,
@@ -80,7 +81,7 @@ enum class Metric {
   // Every binary.
   kRequestsTotal,  // [method, code]
   kLabelErrorsTotal,
-  kBuildInfo,    // [version]
+  kBuildInfo,
   kMetricCount,  // not a metric: how many there are
 };
 
