@@ -23,6 +23,7 @@ class Sink final : public SessionSink {
   explicit Sink(SessionReactor* reactor) : reactor_(reactor) {}
   void Send(v1::CoordinatorMessage message) override;
   void Close(const absl::Status& status) override;
+  void Processed() override;
   void Detach() {
     MutexLock lock(&mutex_);
     reactor_ = nullptr;
@@ -59,9 +60,23 @@ class SessionReactor final
   void OnReadDone(bool ok) override {
     if (!ok) return End(absl::OkStatus());
     metrics_->CountSessionMessage("in");
+    {
+      MutexLock lock(&mutex_);
+      ++unprocessed_;
+    }
     const absl::Status status = Take();
-    if (!status.ok()) return End(status);
-    StartRead(&incoming_);
+    MutexLock lock(&mutex_);
+    if (!status.ok()) return EndLocked(status);
+    if (unprocessed_ < limits_.unprocessed_messages) return ReadNext();
+    held_back_ = true;
+  }
+
+  void Processed() {
+    MutexLock lock(&mutex_);
+    --unprocessed_;
+    if (!held_back_ || unprocessed_ >= limits_.unprocessed_messages) return;
+    held_back_ = false;
+    ReadNext();
   }
 
   void OnWriteDone(bool ok) override {
@@ -143,6 +158,10 @@ class SessionReactor final
     Finish(ToGrpcStatus(status));
   }
 
+  void ReadNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!ended_) StartRead(&incoming_);
+  }
+
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (ended_) return;
     if (!outbox_.empty()) {
@@ -163,6 +182,8 @@ class SessionReactor final
 
   Mutex mutex_;
   std::deque<v1::CoordinatorMessage> outbox_ ABSL_GUARDED_BY(mutex_);  // front: being written
+  int unprocessed_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool held_back_ ABSL_GUARDED_BY(mutex_) = false;  // not reading until there are fewer
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   bool close_when_written_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status closing_ ABSL_GUARDED_BY(mutex_);
@@ -176,6 +197,11 @@ void Sink::Send(v1::CoordinatorMessage message) {
 void Sink::Close(const absl::Status& status) {
   MutexLock lock(&mutex_);
   if (reactor_ != nullptr) reactor_->Close(status);
+}
+
+void Sink::Processed() {
+  MutexLock lock(&mutex_);
+  if (reactor_ != nullptr) reactor_->Processed();
 }
 
 class AgentServiceImpl final : public v1::AgentService::CallbackService {

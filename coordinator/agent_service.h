@@ -18,6 +18,7 @@ namespace leap {
 struct AgentServiceLimits {
   int max_sessions = 10000;
   size_t outbox_messages = 4096;  // of one session
+  int unprocessed_messages = 64;  // of one session; then it is read no further until they are done
 };
 
 // The pointers must outlive it; stop the RpcServer before destroying.

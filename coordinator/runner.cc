@@ -100,7 +100,7 @@ void Runner::Call(machine::Event event, Done done) {
 uint64_t Runner::OpenSession(std::shared_ptr<SessionSink> sink) {
   MutexLock lock(&mutex_);
   const uint64_t session = next_number_++;
-  sessions_[session] = std::move(sink);
+  sessions_[session] = {.sink = std::move(sink), .opened = clock_.Now()};
   return session;
 }
 
@@ -117,7 +117,7 @@ size_t Runner::sessions() const {
 std::shared_ptr<SessionSink> Runner::FindSession(uint64_t session) const {
   MutexLock lock(&mutex_);
   const auto found = sessions_.find(session);
-  return found == sessions_.end() ? nullptr : found->second;
+  return found == sessions_.end() ? nullptr : found->second.sink;
 }
 
 Runner::Done Runner::TakeCall(uint64_t correlation) {
@@ -140,14 +140,48 @@ void Runner::Loop() {
       return;
     }
     if (clock_.Now() < next_tick) continue;
-    Process(machine::Tick{});
+    OnTick();
     next_tick = clock_.Now() + options_.tick;
+  }
+}
+
+void Runner::OnTick() {
+  Process(machine::Tick{});
+  PublishChanged();
+  EndSilentSessions();
+}
+
+void Runner::EndSilentSessions() {
+  std::vector<std::shared_ptr<SessionSink>> silent;
+  {
+    MutexLock lock(&mutex_);
+    const absl::Time latest = clock_.Now() - options_.hello_timeout;
+    for (auto& [number, session] : sessions_) {
+      if (session.greeted || session.opened > latest) continue;
+      session.greeted = true;  // told once
+      silent.push_back(session.sink);
+    }
+  }
+  for (const auto& sink : silent) {
+    sink->Close(MakeError(absl::StatusCode::kDeadlineExceeded, ErrorReason::kProtocolViolation,
+                          "agent session: no Hello came in time; say it first"));
   }
 }
 
 void Runner::Process(const machine::Event& event) {
   std::optional<machine::Persisted> persisted = Perform(cluster_.Step(event, clock_.Now()));
   while (persisted) persisted = Perform(cluster_.Step(*persisted, clock_.Now()));
+  const auto* const said = std::get_if<machine::AgentSaid>(&event);
+  if (said == nullptr) return;
+  std::shared_ptr<SessionSink> sink;
+  {
+    MutexLock lock(&mutex_);
+    const auto found = sessions_.find(said->session);
+    if (found == sessions_.end()) return;
+    found->second.greeted = true;
+    sink = found->second.sink;
+  }
+  sink->Processed();
 }
 
 std::optional<machine::Persisted> Runner::Perform(machine::Actions actions) {
@@ -194,14 +228,20 @@ void Runner::Publish(const machine::Actions& actions) {
       board_->AddEvent(ToWire(*event));
     }
   }
-  for (const std::string& id : actions.changed) {
+  changed_.insert(actions.changed.begin(), actions.changed.end());
+  for (const machine::LogLine& line : actions.log) WriteLog(line);
+  for (const machine::MetricSample& sample : actions.counts) metrics_->Count(sample);
+}
+
+// Once a tick, however often a job changed in between: views are large, and people look less often.
+void Runner::PublishChanged() {
+  for (const std::string& id : changed_) {
     const std::optional<machine::JobView> job = cluster_.FindJob(id);
     if (!job) continue;
     board_->PublishJob(job->record.queue_number + 1, ToWire(*job));
     metrics_->SetJob(*job);
   }
-  for (const machine::LogLine& line : actions.log) WriteLog(line);
-  for (const machine::MetricSample& sample : actions.counts) metrics_->Count(sample);
+  changed_.clear();
   if (clock_.Now() - agents_published_ < kAgentsEvery) return;
   agents_published_ = clock_.Now();
   std::vector<v1::Agent> agents;

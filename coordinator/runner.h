@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -36,12 +37,16 @@ class SessionSink {
   virtual ~SessionSink() = default;
   virtual void Send(v1::CoordinatorMessage message) = 0;
   virtual void Close(const absl::Status& status) = 0;  // after what was sent before
+  // One of its messages has been through the machine: room for another (a stream has only so many
+  // on their way, so that one loud agent cannot fill the queue).
+  virtual void Processed() = 0;
 };
 
 struct RunnerOptions {
   machine::ClusterOptions cluster;
   size_t queue_events = 65536;
   absl::Duration tick = absl::Milliseconds(20);
+  absl::Duration hello_timeout = absl::Seconds(10);  // a stream that says nothing is ended
 };
 
 class Runner {
@@ -71,13 +76,22 @@ class Runner {
   size_t sessions() const;
 
  private:
+  struct Session {
+    std::shared_ptr<SessionSink> sink;  // shared: gRPC's thread and the runner's
+    absl::Time opened;
+    bool greeted = false;
+  };
+
   void Loop();
+  void OnTick();
   void Process(const machine::Event& event);
   std::optional<machine::Persisted> Perform(machine::Actions actions);
   void PerformSends(const machine::Actions& actions);
   void PerformReplies(const machine::Actions& actions);
   void Publish(const machine::Actions& actions);
+  void PublishChanged();
   std::shared_ptr<SessionSink> FindSession(uint64_t session) const;
+  void EndSilentSessions();
   Done TakeCall(uint64_t correlation);
 
   const RunnerOptions options_;
@@ -87,12 +101,13 @@ class Runner {
   const Clock& clock_;
 
   BoundedQueue<machine::Event> queue_;
-  machine::Cluster cluster_;  // the runner's thread only, once started
+  machine::Cluster cluster_;       // the runner's thread only, once started
+  std::set<std::string> changed_;  // jobs to publish at the next tick
   absl::Time agents_published_ = absl::InfinitePast();
   std::thread thread_;
 
   mutable Mutex mutex_;
-  std::map<uint64_t, std::shared_ptr<SessionSink>> sessions_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint64_t, Session> sessions_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, Done> calls_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_number_ ABSL_GUARDED_BY(mutex_) = 1;
 };
