@@ -4,16 +4,22 @@
 
 #include <signal.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <sstream>
 
+#include "base/ids.h"
+#include "core/digest.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "leapctl/cli.h"
 #include "leapctl/fake_job_service.h"
 #include "leapctl/test_jobs.h"
+#include "service/auth.h"
+#include "service/snapshot_server.h"
 
 namespace leap {
 namespace {
@@ -294,6 +300,114 @@ TEST_F(CommandsTest, SnapshotExportNamesTheStepsThatAreHeld) {
   EXPECT_EQ(answer.code, 4);
   EXPECT_THAT(answer.err,
               HasSubstr("nobody holds a snapshot of demo-1 at step 50; held are steps 350"));
+}
+
+// Two ranks that hold half of a snapshot each.
+class HalfHolder : public SnapshotSource {
+ public:
+  HalfHolder(std::span<const float> weights, FlatRange range)
+      : weights_(weights), range_(range), auth_(Authenticator::Create({})) {
+    service_ = MakeSnapshotService(this, auth_->get());
+    auto server = RpcServer::Start({.listen = "127.0.0.1:0"}, {service_.get()});
+    if (server.ok()) server_ = *std::move(server);
+  }
+  ~HalfHolder() override { server_->Shutdown(absl::ZeroDuration()); }
+
+  v1::ShardSource source() const {
+    v1::ShardSource source;
+    source.set_data_address(server_->address());
+    source.set_begin(range_.begin);
+    source.set_end(range_.end);
+    return source;
+  }
+  absl::StatusOr<PinnedRange> Pin(const v1::FetchRequest& request) override {
+    const FlatRange range{request.begin(), request.end()};
+    return PinnedRange{range, weights_.subspan(range.begin, range.size()), nullptr};
+  }
+  std::vector<v1::Holding> ListHoldings(const std::string&) override { return {}; }
+
+ private:
+  const std::span<const float> weights_;
+  const FlatRange range_;
+  const absl::StatusOr<std::unique_ptr<Authenticator>> auth_;
+  std::unique_ptr<grpc::Service> service_;
+  std::unique_ptr<RpcServer> server_;
+};
+
+class SnapshotExportTest : public CommandsTest {
+ protected:
+  // A job whose model has one layer and 2 x kBlockFloats or so of weights, and a snapshot of it at
+  // step 400.
+  void SetUp() override {
+    const std::string config = testing::TempDir() + "/snapshot-export-config.json";
+    std::ofstream(config)
+        << R"({"vocab_size": 257, "n_positions": 32, "n_embd": 48, "n_layer": 1, "n_head": 4})";
+    weights_.resize(257 * 48 + 32 * 48 + 192 + 6912 + 144 + 2304 + 48 + 9216 + 192 + 9216 + 48 +
+                    96);
+    for (size_t i = 0; i < weights_.size(); ++i) weights_[i] = 0.001f * static_cast<float>(i % 977);
+    const int64_t size = static_cast<int64_t>(weights_.size());
+    left_ = std::make_unique<HalfHolder>(weights_, FlatRange{0, kBlockFloats});
+    right_ = std::make_unique<HalfHolder>(weights_, FlatRange{kBlockFloats, size});
+    v1::Job job = RunningJob();
+    job.set_spec_yaml(absl::StrCat(
+        "apiVersion: leap/v1\nkind: Job\nmetadata: {name: demo}\nspec: {model: {config: '", config,
+        "'}, data: {paths: [a]}, train: {steps: 600}}\n"));
+    service_.jobs["demo-7f3a2c"] = job;
+    v1::Snapshot* snapshot = service_.snapshots.add_snapshots();
+    snapshot->set_job("demo-7f3a2c");
+    snapshot->set_epoch(1);
+    snapshot->set_step(400);
+    snapshot->set_weights_digest(DigestOf(weights_, {0, size}));
+    *snapshot->add_sources() = left_->source();
+    *snapshot->add_sources() = right_->source();
+    std::filesystem::remove(out_);
+  }
+  Answer Export() {
+    return Run({"snapshot", "export", "demo-7f3a2c", "--step", "400", "--out", out_});
+  }
+
+  std::vector<float> weights_;
+  std::unique_ptr<HalfHolder> left_, right_;
+  const std::string out_ = testing::TempDir() + "/snapshot-export.safetensors";
+};
+
+TEST_F(SnapshotExportTest, PutsShardsTogetherUnderTheNamesOfTheModel) {
+  const Answer answer = Export();
+
+  ASSERT_EQ(answer.code, 0) << answer.err;
+  EXPECT_EQ(answer.err, "");
+  std::ifstream file(out_, std::ios::binary);
+  std::stringstream bytes;
+  bytes << file.rdbuf();
+  const std::string text = bytes.str();
+  uint64_t length = 0;
+  std::memcpy(&length, text.data(), 8);
+  const auto header = nlohmann::json::parse(text.substr(8, length));
+  EXPECT_EQ(header["transformer.wte.weight"]["shape"], nlohmann::json({257, 48}));
+  EXPECT_EQ(header["__metadata__"]["step"], "400");
+  EXPECT_EQ(header["__metadata__"]["weights_digest"],
+            Hex64(service_.snapshots.snapshots(0).weights_digest()));
+  ASSERT_EQ(text.size(), 8 + length + 4 * weights_.size());
+  EXPECT_EQ(std::memcmp(text.data() + 8 + length, weights_.data(), 4 * weights_.size()), 0);
+}
+
+TEST_F(SnapshotExportTest, WritesNothingIfTheDigestIsNotTheLedgers) {
+  service_.snapshots.mutable_snapshots(0)->set_weights_digest(1);
+
+  const Answer answer = Export();
+
+  EXPECT_EQ(answer.code, 1);
+  EXPECT_THAT(answer.err, HasSubstr("the ledger says 0000000000000001; nothing was written"));
+  EXPECT_FALSE(std::filesystem::exists(out_));
+}
+
+TEST_F(SnapshotExportTest, AnUnknownModelIsOneFlatTensor) {
+  service_.jobs["demo-7f3a2c"].set_spec_yaml("[");
+
+  const Answer answer = Export();
+
+  EXPECT_EQ(answer.code, 0);
+  EXPECT_THAT(answer.err, HasSubstr("one tensor"));
 }
 
 TEST(LocalCommandsTest, NeedNoCoordinator) {
