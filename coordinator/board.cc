@@ -4,6 +4,11 @@
 
 namespace leap {
 
+bool HasEnded(const v1::Job& job) {
+  return job.state() == v1::Job::SUCCEEDED || job.state() == v1::Job::FAILED ||
+         job.state() == v1::Job::CANCELLED;
+}
+
 void Board::PublishJob(int64_t order, v1::Job job) {
   const std::string id = job.job();
   {
@@ -13,8 +18,18 @@ void Board::PublishJob(int64_t order, v1::Job job) {
     entry.order = order;
     entry.job = std::move(job);
     by_order_[order] = id;
+    if (by_order_.size() > kJobsKept) ForgetOldest();
   }
   Notify(id);
+}
+
+void Board::ForgetOldest() {
+  for (auto it = by_order_.begin(); it != by_order_.end(); ++it) {
+    if (!HasEnded(jobs_.at(it->second).job)) continue;
+    jobs_.erase(it->second);
+    by_order_.erase(it);
+    return;
+  }
 }
 
 void Board::PublishAgents(std::vector<v1::Agent> agents) {
@@ -57,6 +72,16 @@ std::vector<std::string> Board::JobNames() const {
   return names;
 }
 
+int Board::OpenJobsOf(const std::string& submitter) const {
+  MutexLock lock(&mutex_);
+  int open = 0;
+  for (const auto& [id, entry] : jobs_) {
+    if (entry.job.submitter() == submitter && !entry.job.job().empty() && !HasEnded(entry.job))
+      ++open;
+  }
+  return open;
+}
+
 std::vector<v1::Agent> Board::ListAgents() const {
   MutexLock lock(&mutex_);
   return agents_;
@@ -68,9 +93,23 @@ std::vector<v1::Event> Board::EventsAfter(const std::string& job, int64_t sequen
   const auto found = jobs_.find(job);
   if (found == jobs_.end()) return events;
   for (const v1::Event& event : found->second.events) {
-    if (event.sequence() > sequence && events.size() < 100) events.push_back(event);
+    if (event.sequence() > sequence && events.size() < kEventsAtOnce) events.push_back(event);
   }
   return events;
+}
+
+void Board::Close() {
+  {
+    MutexLock lock(&mutex_);
+    closed_ = true;
+  }
+  MutexLock lock(&notify_mutex_);
+  for (const auto& [id, subscription] : subscriptions_) subscription.listener();
+}
+
+bool Board::closed() const {
+  MutexLock lock(&mutex_);
+  return closed_;
 }
 
 uint64_t Board::Subscribe(const std::string& job, Listener listener) {

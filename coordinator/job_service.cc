@@ -27,11 +27,6 @@ constexpr int kDefaultPage = 100;
 constexpr int kMaxPage = 1000;
 constexpr size_t kMaxRequestId = 64;
 
-bool HasEnded(const v1::Job& job) {
-  return job.state() == v1::Job::SUCCEEDED || job.state() == v1::Job::FAILED ||
-         job.state() == v1::Job::CANCELLED;
-}
-
 ServerUnaryReactor* Answer(CallbackServerContext* context, const absl::Status& status) {
   ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(ToGrpcStatus(status));
@@ -94,6 +89,10 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchJobResponse>
   void WriteIfDirty() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (ended_ || writing_) return;
     if (last_) return End(absl::OkStatus());
+    if (board_->closed()) {
+      return End(MakeError(absl::StatusCode::kUnavailable, ErrorReason::kShuttingDown,
+                           "the coordinator is shutting down; watch again in a moment"));
+    }
     if (!dirty_) return;
     dirty_ = false;
     const std::optional<v1::Job> job = board_->FindJob(job_);
@@ -104,7 +103,8 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchJobResponse>
       sequence_ = event.sequence();
       *response_.add_events() = std::move(event);
     }
-    last_ = HasEnded(*job);
+    dirty_ = response_.events_size() >= Board::kEventsAtOnce;  // there may be more
+    last_ = !dirty_ && HasEnded(*job);
     writing_ = true;
     StartWrite(&response_);
   }
@@ -289,7 +289,9 @@ class JobServiceImpl final : public v1::JobService::CallbackService {
     machine::CreateJob event;
     LEAP_ASSIGN_OR_RETURN(event.spec, ParseJobSpec(request.spec_yaml()));
     LEAP_RETURN_IF_ERROR(CheckPathRoots(event.spec, limits_.path_roots));
-    LEAP_RETURN_IF_ERROR(CheckQuota(caller.name));
+    // A repeated request is answered with the job that it made, whatever the quota says now.
+    LEAP_ASSIGN_OR_RETURN(const bool repeated, store_->HasRequest(request.request_id()));
+    if (!repeated && !request.validate_only()) LEAP_RETURN_IF_ERROR(CheckQuota(caller.name));
     event.spec_yaml = JobSpecToYaml(event.spec);
     event.job = NewJobId(event.spec.name);
     event.request_id = request.request_id();
@@ -298,11 +300,7 @@ class JobServiceImpl final : public v1::JobService::CallbackService {
   }
 
   absl::Status CheckQuota(const std::string& submitter) {
-    int open = 0;
-    int64_t next = 0;
-    for (const v1::Job& job : board_->ListJobs(0, kMaxPage, &next)) {
-      if (job.submitter() == submitter && !HasEnded(job)) ++open;
-    }
+    const int open = board_->OpenJobsOf(submitter);
     if (open < limits_.max_open_jobs_per_submitter) return absl::OkStatus();
     return MakeError(absl::StatusCode::kResourceExhausted, ErrorReason::kQuotaExceeded,
                      absl::StrCat("'", submitter, "' has ", open, " jobs that have not ended, ",

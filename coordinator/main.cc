@@ -97,16 +97,19 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
   const auto jobs = MakeJobService(&runner, &board, store.get(), auth.get(),
                                    {.max_open_jobs_per_submitter = flags.max_jobs_per_submitter,
                                     .path_roots = flags.path_roots});
-  LEAP_ASSIGN_OR_RETURN(
-      const std::unique_ptr<RpcServer> server,
-      RpcServer::Start(flags.server.ToServerOptions(flags.tls), {agents.get(), jobs.get()}));
+  RpcServerOptions server_options = flags.server.ToServerOptions(flags.tls);
+  server_options.metrics = metrics.get();
+  LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> server,
+                        RpcServer::Start(server_options, {agents.get(), jobs.get()}));
   LogInfo("started", {{"listen", server->address()},
                       {"state_dir", flags.state_dir},
                       {"incarnation", Hex64(options.cluster.incarnation)}});
   stop.Wait();
   LogInfo("stopping");
-  server->Shutdown(kGrace);
+  server->SetServing(false);
   runner.Stop();
+  board.Close();
+  server->Shutdown(kGrace);
   return absl::OkStatus();
 }
 

@@ -29,6 +29,11 @@ void WriteLog(const machine::LogLine& line) {
   }
 }
 
+absl::Status ShuttingDown() {
+  return MakeError(absl::StatusCode::kUnavailable, ErrorReason::kShuttingDown,
+                   "the coordinator is shutting down; retry in a moment");
+}
+
 template <class T>
 bool SetCorrelation(machine::Event& event, uint64_t number) {
   T* request = std::get_if<T>(&event);
@@ -65,15 +70,14 @@ void Runner::Stop() {
   queue_.Close();
   if (thread_.joinable()) thread_.join();
   std::map<uint64_t, Done> calls;
+  std::map<uint64_t, Session> sessions;
   {
     MutexLock lock(&mutex_);
     calls.swap(calls_);
+    sessions.swap(sessions_);
   }
-  for (auto& [number, done] : calls) {
-    done(MakeError(absl::StatusCode::kUnavailable, ErrorReason::kShuttingDown,
-                   "the coordinator is shutting down; retry in a moment"),
-         "");
-  }
+  for (auto& [number, done] : calls) done(ShuttingDown(), "");
+  for (auto& [number, session] : sessions) session.sink->Close(ShuttingDown());
 }
 
 bool Runner::Post(machine::Event event) { return queue_.TryPush(std::move(event)); }
@@ -91,8 +95,10 @@ void Runner::Call(machine::Event event, Done done) {
       SetCorrelation<machine::ResumeJob>(event, number);
   if (Post(std::move(event))) return;
   if (Done refused = TakeCall(number)) {
-    refused(MakeError(absl::StatusCode::kResourceExhausted, ErrorReason::kQueueFull,
-                      "the coordinator has too much to do; retry in a moment"),
+    refused(queue_.closed()
+                ? ShuttingDown()
+                : MakeError(absl::StatusCode::kResourceExhausted, ErrorReason::kQueueFull,
+                            "the coordinator has too much to do; retry in a moment"),
             "");
   }
 }

@@ -4,7 +4,7 @@
 // and at last Persisted as the machine's very next event.
 //
 // Handlers parse, call Post or Call, and return; nothing here decides about leaps. Start restores
-// the ledger first. Stop ends the thread; sessions and calls still open are ended by their owners.
+// the ledger first.
 // Post, Call, OpenSession and CloseSession: any thread. The pointers given must outlive it.
 #pragma once
 
@@ -60,6 +60,9 @@ class Runner {
 
   // Restores the ledger and starts the thread. The ledger's errors as they are.
   absl::Status Start();
+  // Ends the thread after what is queued, answers open calls, ends sessions with UNAVAILABLE
+  // (SHUTTING_DOWN): agents come back with backoff. Before RpcServer::Shutdown, so that it need not
+  // wait.
   void Stop();
 
   // False: the queue is full or closed; the caller ends the session (the agent comes back with

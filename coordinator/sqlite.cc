@@ -10,8 +10,9 @@
 namespace leap {
 namespace {
 
-// How long a write waits for another process that has the file locked.
-constexpr int kBusyMilliseconds = 2000;
+// How long a write waits for another process that has the file locked. The machine waits meanwhile,
+// so not long; it tries again.
+constexpr int kBusyMilliseconds = 250;
 
 absl::Status StatusOfCode(int code, const std::string& file, absl::string_view what,
                           absl::string_view said) {

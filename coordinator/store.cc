@@ -1,5 +1,11 @@
 #include "coordinator/store.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <type_traits>
 #include <utility>
@@ -246,6 +252,38 @@ absl::Status ReadNewest(SqliteConnection& connection, const std::string& job, in
   return ReadRows(connection, *statement, rows, &rowid);
 }
 
+// ---- one coordinator a ledger ----
+
+// An advisory lock on a file beside the ledger; the kernel drops it when the process ends, however.
+class FileLock {
+ public:
+  static absl::StatusOr<FileLock> Take(const std::string& path) {
+    FileLock lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (lock.fd_ < 0) {
+      return Error(absl::StrCat("cannot open '", path, "': ", std::strerror(errno),
+                                "; make the folder writable"));
+    }
+    if (flock(lock.fd_, LOCK_EX | LOCK_NB) != 0) {
+      return Error(absl::StrCat("another coordinator uses this ledger ('", path,
+                                "' is locked); stop it, or choose another --state-dir"));
+    }
+    return lock;
+  }
+  FileLock(FileLock&& other) noexcept : fd_(other.Release()) {}
+  ~FileLock() {
+    if (fd_ >= 0) close(fd_);
+  }
+  int Release() { return std::exchange(fd_, -1); }
+
+ private:
+  explicit FileLock(int fd) : fd_(fd) {}
+  static absl::Status Error(absl::string_view message) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, ErrorReason::kLedgerUnavailable,
+                     message);
+  }
+  int fd_;
+};
+
 // ---- schema ----
 
 std::string CreateAllSql() {
@@ -279,23 +317,31 @@ absl::Status Migrate(SqliteConnection& connection, const std::string& file) {
 
 }  // namespace
 
-Store::Store(std::string file, std::unique_ptr<SqliteConnection> writer,
+Store::Store(std::string file, int lock_fd, std::unique_ptr<SqliteConnection> writer,
              std::unique_ptr<SqliteConnection> reader)
     : file_(std::move(file)),
+      lock_fd_(lock_fd),
       writer_(std::move(writer)),
       upserts_(std::variant_size_v<machine::Record>),
       reader_(std::move(reader)) {}
 
-Store::~Store() = default;
+Store::~Store() { close(lock_fd_); }
 
-absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& file) {
+absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& file,
+                                                   const StoreOptions& options) {
+  LEAP_ASSIGN_OR_RETURN(FileLock lock, FileLock::Take(absl::StrCat(file, ".lock")));
   LEAP_ASSIGN_OR_RETURN(auto writer,
                         SqliteConnection::Open(file, SqliteConnection::Mode::kReadWrite));
   LEAP_RETURN_IF_ERROR(writer->Execute("PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;"));
   LEAP_RETURN_IF_ERROR(Migrate(*writer, file));
   LEAP_ASSIGN_OR_RETURN(auto reader,
                         SqliteConnection::Open(file, SqliteConnection::Mode::kReadOnly));
-  return std::unique_ptr<Store>(new Store(file, std::move(writer), std::move(reader)));
+  if (options.max_pages > 0) {
+    LEAP_RETURN_IF_ERROR(
+        writer->Execute(absl::StrCat("PRAGMA max_page_count=", options.max_pages)));
+  }
+  return std::unique_ptr<Store>(
+      new Store(file, lock.Release(), std::move(writer), std::move(reader)));
 }
 
 absl::StatusOr<machine::Ledger> Store::Load() {
@@ -395,6 +441,15 @@ absl::StatusOr<Page<machine::LeapRecord>> Store::Leaps(const std::string& job, i
 absl::StatusOr<Page<machine::EventRecord>> Store::Events(const std::string& job, int64_t after,
                                                          int size) {
   return List<machine::EventRecord>(job, after, size);
+}
+
+absl::StatusOr<bool> Store::HasRequest(const std::string& request_id) {
+  if (request_id.empty()) return false;
+  MutexLock lock(&mutex_);
+  LEAP_ASSIGN_OR_RETURN(auto statement,
+                        reader_->Prepare("SELECT 1 FROM jobs WHERE request_id=? LIMIT 1"));
+  statement->Bind(absl::string_view(request_id));
+  return reader_->Step(*statement);
 }
 
 int64_t Store::bytes() const {

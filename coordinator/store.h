@@ -28,9 +28,17 @@ struct Page {
   int64_t next = 0;
 };
 
+struct StoreOptions {
+  int64_t max_pages =
+      0;  // of 4 KiB; more is answered like a full disk; 0: as many as the disk holds
+};
+
 class Store {
  public:
-  static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& file);
+  // FailedPrecondition (LEDGER_UNAVAILABLE): another coordinator uses this file, its folder is not
+  // writable, or it is of a newer schema. DataLoss (LEDGER_CORRUPT): no ledger, or damaged.
+  static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& file,
+                                                     const StoreOptions& options = {});
   ~Store();
 
   // What a restart needs. DataLoss (LEDGER_CORRUPT) if a row of a live job cannot be read.
@@ -47,10 +55,13 @@ class Store {
   absl::StatusOr<Page<machine::EventRecord>> Events(const std::string& job, int64_t after,
                                                     int size);
 
+  // Whether a job was made by this request id; false for an empty one.
+  absl::StatusOr<bool> HasRequest(const std::string& request_id);
+
   int64_t bytes() const;  // size of the file
 
  private:
-  Store(std::string file, std::unique_ptr<SqliteConnection> writer,
+  Store(std::string file, int lock_fd, std::unique_ptr<SqliteConnection> writer,
         std::unique_ptr<SqliteConnection> reader);
   template <class R>
   absl::Status Upsert(const R& record);
@@ -58,6 +69,7 @@ class Store {
   absl::StatusOr<Page<R>> List(const std::string& job, int64_t after, int size);
 
   const std::string file_;
+  int lock_fd_;  // held as long as this lives: one coordinator a ledger
   std::unique_ptr<SqliteConnection> writer_;
   std::vector<std::unique_ptr<SqliteStatement>>
       upserts_;  // by index of Record, made when first used

@@ -13,6 +13,7 @@
 #include "grpcpp/server_builder.h"
 #include "service/address.h"
 #include "service/grpc_log.h"
+#include "service/request_counter.h"
 
 namespace leap {
 namespace {
@@ -75,6 +76,11 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
   if (where.host.empty()) where.host = "0.0.0.0";
   grpc::ServerBuilder builder;
   SetLimits(options, &builder);
+  if (options.metrics != nullptr) {
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> creators;
+    creators.push_back(MakeRequestCounter(options.metrics));
+    builder.experimental().SetInterceptorCreators(std::move(creators));
+  }
   int port = 0;
   builder.AddListeningPort(JoinHostPort(where), credentials, &port);
   for (grpc::Service* service : services) builder.RegisterService(service);

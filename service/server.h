@@ -17,6 +17,8 @@
 
 namespace leap {
 
+class Metrics;  // service/metrics.h
+
 struct RpcServerOptions {
   std::string listen = "127.0.0.1:0";  // host:port; port 0 takes a free one, see RpcServer::port()
   std::string
@@ -29,6 +31,7 @@ struct RpcServerOptions {
   int max_receive_bytes = 4 << 20;  // per message
   int max_streams_per_connection = 256;
   int max_memory_bytes = 256 << 20;  // of gRPC's buffers; beyond it, new work waits
+  Metrics* metrics = nullptr;  // if given: counts every call (leap_requests_total); must outlive it
   absl::Duration keepalive =
       absl::Seconds(10);  // ping an idle peer so often; gone after as long without an answer
 };
