@@ -99,6 +99,7 @@ absl::Status MakeStateDir(const std::string& path) {
 
 // Everything that lives as long as the process; made in order, stopped in reverse.
 absl::Status Run(const Flags& flags, StopSignal& stop) {
+  LEAP_RETURN_IF_ERROR(CheckName(flags.name));
   LEAP_RETURN_IF_ERROR(CheckTlsFiles(flags.tls));
   LEAP_RETURN_IF_ERROR(MakeStateDir(flags.state_dir));
   LEAP_ASSIGN_OR_RETURN(const ChannelOptions channel, flags.channel.ToChannelOptions(flags.tls));
