@@ -164,8 +164,10 @@ void Ring::Compute(const PrepareRequest& request) {
     }
   }
   absl::StatusOr<std::shared_ptr<StagedLeap>> leap = Predict(request);
-  absl::StatusOr<uint64_t> vote = leap.status();
-  if (leap.ok()) {
+  absl::StatusOr<uint64_t> vote = uint64_t{0};
+  if (!leap.ok()) {
+    vote = leap.status();
+  } else {
     MutexLock lock(&mutex_);
     if (request.base_step != newest_step_) {
       vote = MakeError(absl::StatusCode::kAborted, ErrorReason::kLeapSuperseded,

@@ -143,7 +143,7 @@ class RankTrainer final : public Trainer {
 };
 
 absl::Status RankTrainer::Open() {
-  LEAP_ASSIGN_OR_RETURN(corpus_, Corpus::Open(spec_.data, absl::StrCat(state_dir_, "/tokens")));
+  LEAP_ASSIGN_OR_RETURN(corpus_, Corpus::Open(spec_.data, absl::StrCat(state_dir_, "/corpus")));
   LEAP_ASSIGN_OR_RETURN(const ModelConfig config,
                         ResolveModelConfig(spec_.model, spec_.data.sequence_length_tokens));
   LEAP_ASSIGN_OR_RETURN(model_, Model::Create(config,
