@@ -284,7 +284,11 @@ void WorkerAgent::DropJob() {
 }
 
 absl::Status WorkerAgent::EnsureTrainer(const v1::AssignWorker& assign) {
-  LEAP_ASSIGN_OR_RETURN(const JobSpec spec, ParseJobSpec(assign.spec_yaml()));
+  LEAP_ASSIGN_OR_RETURN(JobSpec spec, ParseJobSpec(assign.spec_yaml()));
+  // By the job's id, not its name: another job of the same name must not resume this one's.
+  if (spec.checkpoint.dir.empty()) {
+    spec.checkpoint.dir = absl::StrCat(options_.state_dir, "/checkpoints/", assign.job());
+  }
   {
     MutexLock lock(&mutex_);
     if (trainer_ != nullptr && trainer_job_ == assign.job()) return absl::OkStatus();
