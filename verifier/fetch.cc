@@ -29,6 +29,11 @@ std::vector<v1::ShardSource> InOrder(std::span<const v1::ShardSource> sources, u
   return verifiers;
 }
 
+bool HasVerifiers(std::span<const v1::ShardSource> sources) {
+  return std::any_of(sources.begin(), sources.end(),
+                     [](const v1::ShardSource& source) { return source.rank() < 0; });
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<float>> FetchWhole(BufferRequest request, std::optional<uint64_t> digest,
@@ -38,18 +43,21 @@ absl::StatusOr<std::vector<float>> FetchWhole(BufferRequest request, std::option
   std::vector<float> out(static_cast<size_t>(request.size));
   request.cancelled = control.cancelled();
   uint64_t seen = 0;
-  for (const bool with_verifiers : {true, false}) {
+  // What cannot be checked comes from main workers alone.
+  for (bool with_verifiers = digest.has_value() && HasVerifiers(sources);; with_verifiers = false) {
     LEAP_RETURN_IF_ERROR(control.Check());
     request.timeout = std::min(control.Left(), kLongestFetch);
     const std::vector<v1::ShardSource> order = InOrder(sources, spread, with_verifiers);
     const absl::Status status = fetch(request, order, std::span<float>(out));
-    if (!status.ok()) {
-      LEAP_RETURN_IF_ERROR(control.Check());  // the task's own end says more than the fetch's
+    LEAP_RETURN_IF_ERROR(control.Check());  // the task's own end says more than the fetch's
+    if (status.ok()) {
+      if (!digest.has_value()) return out;
+      seen = DigestOf(out, FlatRange{0, request.size});
+      if (seen == *digest) return out;
+    } else if (!with_verifiers) {
       return status;
     }
-    if (!digest.has_value()) return out;
-    seen = DigestOf(out, FlatRange{0, request.size});
-    if (seen == *digest) return out;
+    if (!with_verifiers) break;
   }
   return MakeError(absl::StatusCode::kDataLoss, ErrorReason::kDigestMismatch,
                    absl::StrCat(v1::Buffer_Name(request.buffer), " at step ", request.step,

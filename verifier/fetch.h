@@ -23,10 +23,11 @@ using BufferFetcher = std::function<absl::Status(
 
 // The whole buffer of `request` (its timeout and cancellation are taken from `control`). Verifiers
 // are asked before main workers, so that a main worker uploads a snapshot about once; `spread`
-// rotates the verifiers, so that not all ask the same one. If the digest of the whole is not
-// `digest` (nothing: not known, not checked), it is fetched once more from main workers alone.
-// Errors: the fetcher's; DataLoss (what the main workers gave has another digest; both are named);
-// Cancelled and DeadlineExceeded from `control`.
+// rotates the verifiers, so that not all ask the same one. If that fails, or the digest of the
+// whole is not `digest`, main workers alone are asked. Without a digest (moments) they are asked at
+// once: what cannot be checked is taken from nobody else. Errors: the fetcher's; DataLoss (what the
+// main workers gave has another digest; both are named); Cancelled and DeadlineExceeded from
+// `control`.
 absl::StatusOr<std::vector<float>> FetchWhole(BufferRequest request, std::optional<uint64_t> digest,
                                               std::span<const v1::ShardSource> sources,
                                               uint64_t spread, const BufferFetcher& fetch,

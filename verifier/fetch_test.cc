@@ -79,10 +79,21 @@ TEST_F(FetchTest, AWrongDigestFromMainWorkersTooIsDataLoss) {
   EXPECT_EQ(ReasonOf(got.status()), ErrorReason::kDigestMismatch);
 }
 
-TEST_F(FetchTest, AnUnknownDigestIsNotChecked) {
+TEST_F(FetchTest, WhatCannotBeCheckedComesFromMainWorkersAlone) {
   verifier_value = 2.0f;
-  EXPECT_OK(Fetch(std::nullopt));
+  const auto got = Fetch(std::nullopt);
+  ASSERT_OK(got);
+  EXPECT_EQ((*got)[0], 1.0f);
   EXPECT_EQ(orders.size(), 1u);
+}
+
+TEST_F(FetchTest, VerifiersThatNoLongerHoldItAreNoObstacle) {
+  const BufferFetcher gone = [this](const BufferRequest&, std::span<const v1::ShardSource> from,
+                                    std::span<float> out) {
+    std::fill(out.begin(), out.end(), 1.0f);
+    return from[0].rank() < 0 ? absl::NotFoundError("no longer held") : absl::OkStatus();
+  };
+  EXPECT_OK(FetchWhole({.size = kSize}, digest, sources, 0, gone, control));
 }
 
 TEST_F(FetchTest, NeverWaitsBeyondTheTasksDeadline) {
