@@ -34,9 +34,8 @@ TEST_F(JobServiceTest, QueuesAJobAndSaysWhatItWaitsFor) {
   EXPECT_EQ(job.state(), v1::Job::QUEUED);
   EXPECT_THAT(job.spec_yaml(), HasSubstr("interval_steps")) << "resolved";
   EXPECT_EQ(job.submitter(), "local");
-  EXPECT_OK(client.WaitUntil(job.job(), [](const v1::Job& j) {
-    return absl::StrContains(j.state_reason(), "worker");
-  }));
+  EXPECT_OK(client.WaitUntil(
+      job.job(), [](const v1::Job& j) { return absl::StrContains(j.state_reason(), "worker"); }));
 }
 
 TEST_F(JobServiceTest, ARepeatedRequestGetsTheSameJob) {
@@ -123,14 +122,13 @@ TEST_F(JobServiceTest, AWatchBeginsWithTheStateAsItIsAndEndsWithTheJob) {
   v1::WatchJobResponse response;
   ASSERT_TRUE(reader->Read(&response));
   EXPECT_EQ(response.job().state(), v1::Job::QUEUED);
-  ASSERT_GE(response.events_size(), 1);
-  EXPECT_EQ(response.events(0).sequence(), 1);
   ASSERT_OK(client.Cancel(job.job()));
-  int64_t last = response.events(response.events_size() - 1).sequence();
+  int64_t last = response.events_size();
   while (reader->Read(&response)) {
     for (const auto& event : response.events()) EXPECT_EQ(event.sequence(), ++last);
   }
   EXPECT_OK(FromGrpcStatus(reader->Finish()));
+  EXPECT_GT(last, 0);
   EXPECT_EQ(response.job().state(), v1::Job::CANCELLED);
   EXPECT_THAT(response.job().state_reason(), HasSubstr("the test says so"));
 }
@@ -166,22 +164,25 @@ TEST_F(JobServiceTest, LeapsThroughTheWholeCycleAndShowsIt) {
   TestClient client(coordinator.address());
   PaperAgent worker(coordinator.address(), "w0", v1::ROLE_WORKER);
   PaperAgent verifier(coordinator.address(), "v0", v1::ROLE_VERIFIER);
-  ASSERT_OK_AND_ASSIGN(
-      v1::Job job,
-      client.Create(PaperJob(
-          "a",
-          "  verifiers: {min_replicas: 1}\n  leap: {policy: line-search, interval_steps: 50, "
-          "warmup_steps: 0}\n")));
+  const std::string spec =
+      PaperJob("a",
+               "  verifiers: {min_replicas: 1}\n"
+               "  leap: {policy: line-search, interval_steps: 50, warmup_steps: 0,\n"
+               "         regimes: [unknown, chaotic, transition, stable]}\n");
+  ASSERT_OK_AND_ASSIGN(v1::Job job, client.Create(spec));
   ASSERT_OK(client.WaitFor(job.job(), v1::Job::RUNNING));
   ASSERT_FALSE(verifier.WaitFor(v1::CoordinatorMessage::kAssignVerifier).empty());
-  for (int64_t step = 50; step <= 500; step += 50) {
+  // A snapshot, and what becomes of it, until a leap is committed; each predictor has its own idea
+  // of how many it needs.
+  for (int64_t step = 50; step <= 500 && job.leaps().committed() == 0; step += 50) {
+    const size_t tasks = verifier.WaitFor(v1::CoordinatorMessage::kTask, 0).size();
     worker.Snapshot(step);
-    // Its baseline is scored before the next one comes.
-    ASSERT_OK(client.WaitUntil(job.job(),
-                               [&](const v1::Job& j) { return j.progress().gate_loss() > 0; }));
+    ASSERT_GT(verifier.WaitFor(v1::CoordinatorMessage::kTask, tasks + 1).size(), tasks);
+    if (step < 200) continue;
+    ASSERT_OK_AND_ASSIGN(job, client.WaitUntil(job.job(), [](const v1::Job& j) {
+      return j.leaps().committed() > 0;
+    }));
   }
-  ASSERT_OK_AND_ASSIGN(
-      job, client.WaitUntil(job.job(), [](const v1::Job& j) { return j.leaps().committed() > 0; }));
   worker.EndJob(1000);
   ASSERT_OK_AND_ASSIGN(job, client.WaitFor(job.job(), v1::Job::SUCCEEDED, absl::Seconds(40)));
   EXPECT_EQ(job.result().step(), 1000);

@@ -1,12 +1,15 @@
 // What the cluster machine wants done after one event. Duties of the runner, in this order:
 //   1. If ticket != 0: write `records` in ONE durable transaction (an fsync), all or nothing.
-//   2. Perform `sends`, `closes` and `replies` in their order, whatever became of the write: none of them rests on the
+//   2. Perform `sends`, `closes` and `replies` in their order, whatever became of the write: none
+//   of them rests on the
 //      durability of this batch. A session that is gone: drop what was for it.
 //   3. Publish `changed`, write `log`, count `counts`.
-//   4. If ticket != 0: hand Persisted{ticket, ok, error} to the machine as its very next event. What rests on the
-//      records (AssignWorker on the epoch, COMMIT on the leap, the reply on the job) comes out of that step.
-// The machine never waits: when a write fails it takes the decision back, says so in the job's state_reason, and
-// training goes on.
+//   4. If ticket != 0: hand Persisted{ticket, ok, error} to the machine as its very next event.
+//   What rests on the
+//      records (AssignWorker on the epoch, COMMIT on the leap, the reply on the job) comes out of
+//      that step.
+// The machine never waits: when a write fails it takes the decision back, says so in the job's
+// state_reason, and training goes on.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +34,8 @@ struct CloseSession {
   absl::Status status;
 };
 
-// Answer to CreateJob, CancelJob, PauseJob, ResumeJob. If OK: `job` is the job to show (Cluster::FindJob).
+// Answer to CreateJob, CancelJob, PauseJob, ResumeJob. If OK: `job` is the job to show
+// (Cluster::FindJob).
 struct Reply {
   uint64_t correlation = 0;
   absl::Status status;
@@ -50,8 +54,9 @@ struct LogLine {
   std::string sentence;
 };
 
-// What is counted (counter) or observed (histogram); in brackets the labels, in order, as in service/metric_names.h.
-// Gauges of a job or an agent are read off the views (view.h) when `changed` names it.
+// What is counted (counter) or observed (histogram); in brackets the labels, in order, as in
+// service/metric_names.h. Gauges of a job or an agent are read off the views (view.h) when
+// `changed` names it.
 enum class Metric {
   kCandidates,           // counter [regime, predictor, horizon_steps (a plain number), reason]
   kLeaps,                // counter [outcome]: "applied" | "aborted" | "expired" | "rolled-back"
@@ -65,13 +70,13 @@ enum class Metric {
   kTasks,                // counter [kind, outcome]: "baseline" | "candidate" | "audit";
                          // "ok" | "failed" | "refused" | "lost" | "late" | "superseded"
   kAudits,               // counter [verdict]: AuditVerdictName
-  kEpochs,               // counter [cause]: "start" | "worker-lost" | "goodbye" | "collective-failed" | "corrupt" |
-                         // "formation-failed" | "rollback" | "restart"
-  kRefused,              // counter [what]: kind of a stale or refused message ("prepare-vote", "hello", ...)
-  kDeviceSeconds,        // counter [role]: "worker" | "verifier"
-  kQuarantines,          // counter [cause]: "nan" | "digest" | "length" | "errors" | "corrupt"
-  kRecoverySeconds,      // histogram; from the loss to the epoch formed
-  kPersistFailures,      // counter
+  kEpochs,  // counter [cause]: "start" | "worker-lost" | "goodbye" | "collective-failed" |
+            // "corrupt" | "formation-failed" | "rollback" | "restart"
+  kRefused,  // counter [what]: kind of a stale or refused message ("prepare-vote", "hello", ...)
+  kDeviceSeconds,    // counter [role]: "worker" | "verifier"
+  kQuarantines,      // counter [cause]: "nan" | "digest" | "length" | "errors" | "corrupt"
+  kRecoverySeconds,  // histogram; from the loss to the epoch formed
+  kPersistFailures,  // counter
 };
 
 struct MetricSample {

@@ -1,6 +1,7 @@
-// Retained-gain audits of one job: which leaps are being audited, and what came of it (core/audit.h). For an audited
-// leap a verifier goes on from the base θ_t without it for 2Δ steps; its mean gate loss is compared with the main run's
-// baseline at the snapshot 2Δ later. Above zero: the leap helped, together with whatever the run did in that time.
+// Retained-gain audits of one job: which leaps are being audited, and what came of it
+// (core/audit.h). For an audited leap a verifier goes on from the base θ_t without it for 2Δ steps;
+// its mean gate loss is compared with the main run's baseline at the snapshot 2Δ later. Above zero:
+// the leap helped, together with whatever the run did in that time.
 #pragma once
 
 #include <cstdint>

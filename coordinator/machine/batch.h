@@ -1,5 +1,5 @@
-// The actions of one step while they are being collected, and what the step may look at. Made by Cluster::Step, handed
-// down by reference, gone when the step ends.
+// The actions of one step while they are being collected, and what the step may look at. Made by
+// Cluster::Step, handed down by reference, gone when the step ends.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ struct Decision {
     kPrepareLeap,  // leap
     kCommitLeap,   // leap
     kEndJob,
-    kPauseJob,     // paused: the new value
+    kPauseJob,  // paused: the new value
   };
   Kind kind;
   std::string job;
@@ -44,8 +44,8 @@ class Batch {
   bool Planted(Mutation mutation) const { return options_.mutation == mutation; }
   AgentRegistry& agents() { return agents_; }
 
-  // To the agent's open session; nothing if it has none, or if another process has the name: what still stands is said
-  // again after its next Hello.
+  // To the agent's open session; nothing if it has none, or if another process has the name: what
+  // still stands is said again after its next Hello.
   void Send(const Agent& agent, CoordinatorMessage message);
   void Send(absl::string_view agent, uint64_t incarnation, CoordinatorMessage message);
   void SendStale(const Agent& agent, absl::string_view job, uint64_t epoch, absl::string_view what);

@@ -61,11 +61,12 @@ Actions Cluster::Finish(Batch& batch) {
 // Rows that could not be written, older ones first: facts as they were, decisions as they hold now.
 void Cluster::WriteAgain(std::vector<Record>& records) {
   for (Record& record : std::exchange(unwritten_, {})) {
-    const std::string* const job =
-        std::visit([](const auto& row) -> const std::string* {
+    const std::string* const job = std::visit(
+        [](const auto& row) -> const std::string* {
           if constexpr (requires { row.job; }) return &row.job;
           return nullptr;
-        }, record);
+        },
+        record);
     const JobMachine* const machine = job == nullptr ? nullptr : Machine(*job);
     std::optional<Record> fresh = machine == nullptr ? std::move(record) : machine->Refresh(record);
     if (fresh.has_value()) records.push_back(*std::move(fresh));
@@ -115,11 +116,12 @@ void Cluster::On(const Persisted& persisted, Batch& batch) {
       std::unique_ptr<JobMachine> created = std::move(creating_);
       if (!persisted.ok) {
         for (const uint64_t correlation : decision.correlations) {
-          batch.Answer(correlation,
-                       MakeError(absl::StatusCode::kFailedPrecondition, ErrorReason::kLedgerUnavailable,
-                                 absl::StrCat("the ledger cannot be written, so the job was not queued: ",
-                                              persisted.error, "; mend its disk and submit again")),
-                       decision.job);
+          batch.Answer(
+              correlation,
+              MakeError(absl::StatusCode::kFailedPrecondition, ErrorReason::kLedgerUnavailable,
+                        absl::StrCat("the ledger cannot be written, so the job was not queued: ",
+                                     persisted.error, "; mend its disk and submit again")),
+              decision.job);
         }
         continue;
       }
@@ -159,7 +161,8 @@ void Cluster::On(const Restored& restored, Batch& batch) {
     agent.incarnation = row.incarnation;
     agent.quarantine = row.quarantine_reason;
   }
-  batch.Log({.event = "restored", .sentence = absl::StrCat(ledger.jobs.size(), " jobs from the ledger")});
+  batch.Log(
+      {.event = "restored", .sentence = absl::StrCat(ledger.jobs.size(), " jobs from the ledger")});
 }
 
 // ---- jobs ----
@@ -186,14 +189,16 @@ JobMachine* Cluster::FindOrAnswer(absl::string_view job, uint64_t correlation, B
 }
 
 void Cluster::On(const CreateJob& request, Batch& batch) {
-  if (const auto known = requests_.find(request.request_id); !request.request_id.empty() && known != requests_.end()) {
+  if (const auto known = requests_.find(request.request_id);
+      !request.request_id.empty() && known != requests_.end()) {
     const bool same = Find(known->second)->record().spec_yaml == request.spec_yaml;
-    return batch.Answer(request.correlation,
-                        same ? absl::OkStatus()
-                             : MakeError(absl::StatusCode::kAlreadyExists, ErrorReason::kRequestIdReused,
-                                         absl::StrCat("request_id '", request.request_id, "' was used for job ",
-                                                      known->second, " with another job file")),
-                        known->second);
+    return batch.Answer(
+        request.correlation,
+        same ? absl::OkStatus()
+             : MakeError(absl::StatusCode::kAlreadyExists, ErrorReason::kRequestIdReused,
+                         absl::StrCat("request_id '", request.request_id, "' was used for job ",
+                                      known->second, " with another job file")),
+        known->second);
   }
   if (Find(request.job) != nullptr) {
     return batch.Answer(request.correlation,
@@ -201,13 +206,15 @@ void Cluster::On(const CreateJob& request, Batch& batch) {
                                   absl::StrCat("there is a job '", request.job, "' already")),
                         request.job);
   }
-  const auto live = std::ranges::count_if(order_, [](const JobMachine* job) { return !job->ended(); });
+  const auto live =
+      std::ranges::count_if(order_, [](const JobMachine* job) { return !job->ended(); });
   if (static_cast<size_t>(live) >= options_.max_jobs) {
-    return batch.Answer(request.correlation,
-                        MakeError(absl::StatusCode::kResourceExhausted, ErrorReason::kQuotaExceeded,
-                                  absl::StrCat("expected at most ", options_.max_jobs,
-                                               " jobs that have not ended; wait for one or cancel one")),
-                        request.job);
+    return batch.Answer(
+        request.correlation,
+        MakeError(absl::StatusCode::kResourceExhausted, ErrorReason::kQuotaExceeded,
+                  absl::StrCat("expected at most ", options_.max_jobs,
+                               " jobs that have not ended; wait for one or cancel one")),
+        request.job);
   }
   JobRecord record{.job = request.job,
                    .name = request.spec.name,
@@ -272,7 +279,8 @@ void Cluster::StartQueued(Batch& batch) {
 
 void Cluster::AssignVerifiers(Batch& batch) {
   const absl::Duration lease = absl::Seconds(options_.lease_seconds);
-  if (std::ranges::none_of(order_, [](const JobMachine* job) { return job->WantsVerifier(); })) return;
+  if (std::ranges::none_of(order_, [](const JobMachine* job) { return job->WantsVerifier(); }))
+    return;
   for (Agent* const agent : agents_.Idle(Role::kVerifier, batch.now(), lease, false)) {
     JobMachine* best = nullptr;
     for (JobMachine* const job : order_) {
@@ -308,7 +316,8 @@ std::optional<JobView> Cluster::FindJob(absl::string_view job) const {
 
 std::vector<JobView> Cluster::ListJobs() const {
   std::vector<JobView> views;
-  for (auto job = order_.rbegin(); job != order_.rend(); ++job) views.push_back((*job)->View(agents_, now_));
+  for (auto job = order_.rbegin(); job != order_.rend(); ++job)
+    views.push_back((*job)->View(agents_, now_));
   return views;
 }
 

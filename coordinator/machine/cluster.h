@@ -1,15 +1,19 @@
-// The coordinator's decisions, all of them: agents, queue, jobs. A single-threaded machine without clock, disk or
-// network:
+// The coordinator's decisions, all of them: agents, queue, jobs. A single-threaded machine without
+// clock, disk or network:
 //
 //   Cluster cluster(options);
 //   Actions actions = cluster.Step(Restored{ledger}, now);   // first, once
-//   for (;;) { perform actions (action.h has the duties); actions = cluster.Step(next event, now); }
+//   for (;;) { perform actions (action.h has the duties); actions = cluster.Step(next event, now);
+//   }
 //
 // Rules of the house that it keeps:
-//   * What is decided is durable before anybody acts on it: the Decision rides on the ticket of the batch that carries
+//   * What is decided is durable before anybody acts on it: the Decision rides on the ticket of the
+//   batch that carries
 //     its records, and is taken, or taken back, when Persisted comes (Batch::Decide, OnDurable).
-//   * Whoever speaks is who it says: a message counts only on the newest session of the agent's newest incarnation.
-//   * Queue: strictly first in, first out; a job starts when its whole gang is here. A verifier goes to the running job
+//   * Whoever speaks is who it says: a message counts only on the newest session of the agent's
+//   newest incarnation.
+//   * Queue: strictly first in, first out; a job starts when its whole gang is here. A verifier
+//   goes to the running job
 //     that has the fewest.
 //
 // Not thread-safe; the runner owns it. Views are copies.
@@ -93,15 +97,15 @@ class Cluster {
   absl::Time now_ = absl::InfinitePast();  // of the last step
   AgentRegistry agents_;
   std::map<std::string, std::unique_ptr<JobMachine>, std::less<>> jobs_;
-  std::vector<JobMachine*> order_;         // by rising queue number
+  std::vector<JobMachine*> order_;               // by rising queue number
   std::map<std::string, std::string> requests_;  // job by request id
-  std::unique_ptr<JobMachine> creating_;   // not durable yet
+  std::unique_ptr<JobMachine> creating_;         // not durable yet
   int64_t next_queue_number_ = 1;
   uint64_t next_ticket_ = 1;
   std::optional<Unconfirmed> unconfirmed_;
   bool ledger_ok_ = true;
-  std::vector<Record> unwritten_;          // rows to be written again
-  std::set<std::string> unwritten_jobs_;   // jobs whose row is to be written again
+  std::vector<Record> unwritten_;         // rows to be written again
+  std::set<std::string> unwritten_jobs_;  // jobs whose row is to be written again
   absl::Time write_again_ = absl::InfinitePast();
   absl::Time forget_ = absl::InfinitePast();
 };

@@ -20,9 +20,10 @@ const std::string* JobOf(const AgentMessage& message) {
 }
 
 const char* KindName(const AgentMessage& message) {
-  static constexpr const char* kNames[] = {"hello",          "heartbeat",   "epoch-ready",  "collective-failed",
-                                           "snapshot-taken", "task-result", "prepare-vote", "leap-outcome",
-                                           "checkpoint-written", "job-ended", "goodbye", "training-started"};
+  static constexpr const char* kNames[] = {
+      "hello",       "heartbeat",       "epoch-ready",  "collective-failed",  "snapshot-taken",
+      "task-result", "prepare-vote",    "leap-outcome", "checkpoint-written", "job-ended",
+      "goodbye",     "training-started"};
   static_assert(std::size(kNames) == std::variant_size_v<AgentMessage>);
   return kNames[message.index()];
 }
@@ -36,12 +37,14 @@ absl::Duration Cluster::LeaseOf(const Agent& agent) const {
 }
 
 void Cluster::On(const AgentSaid& said, Batch& batch) {
-  if (const auto* const hello = std::get_if<Hello>(&said.message)) return OnHello(said, *hello, batch);
+  if (const auto* const hello = std::get_if<Hello>(&said.message))
+    return OnHello(said, *hello, batch);
   Agent* const agent = agents_.Find(said.agent);
-  const bool known = agent != nullptr && agent->incarnation == said.incarnation &&
-                     agent->session == said.session;
+  const bool known =
+      agent != nullptr && agent->incarnation == said.incarnation && agent->session == said.session;
   if (!known && (agent == nullptr || !batch.Planted(Mutation::kAcceptOldIncarnation))) {
-    // An older session or process: it has been told to end, and whatever stands was said again on the newer one.
+    // An older session or process: it has been told to end, and whatever stands was said again on
+    // the newer one.
     return batch.Count(Metric::kRefused, {KindName(said.message)});
   }
   agent->heartbeat = batch.now();
@@ -53,9 +56,11 @@ void Cluster::On(const AgentSaid& said, Batch& batch) {
   }
   const std::string& name = *JobOf(said.message);
   JobMachine* const job = Find(name);
-  const bool has_it = job != nullptr && !job->ended() && agent->use == Use::kAssigned && agent->job == name;
+  const bool has_it =
+      job != nullptr && !job->ended() && agent->use == Use::kAssigned && agent->job == name;
   if (!has_it) {
-    batch.SendStale(*agent, name, job == nullptr ? 0 : job->group().epoch(), KindName(said.message));
+    batch.SendStale(*agent, name, job == nullptr ? 0 : job->group().epoch(),
+                    KindName(said.message));
     return;
   }
   job->OnMessage(*agent, said.message, batch);
@@ -84,7 +89,8 @@ bool Cluster::AdmitHello(const AgentSaid& said, const Hello& hello, Batch& batch
     return false;
   }
   const bool other = holder->incarnation != hello.incarnation;
-  if (!other || !holder->Connected() || holder->left || !holder->Fresh(batch.now(), LeaseOf(*holder))) {
+  if (!other || !holder->Connected() || holder->left ||
+      !holder->Fresh(batch.now(), LeaseOf(*holder))) {
     return true;
   }
   batch.Close(said.session,
@@ -114,7 +120,8 @@ void Cluster::OnHello(const AgentSaid& said, const Hello& hello, Batch& batch) {
   agent.session = said.session;
   agent.heartbeat = batch.now();
   agent.closed_early = agent.left = false;
-  batch.Send(agent, Welcome{options_.incarnation, options_.heartbeat_seconds, options_.lease_seconds});
+  batch.Send(agent,
+             Welcome{options_.incarnation, options_.heartbeat_seconds, options_.lease_seconds});
   PlaceAgent(agent, hello, batch);
 }
 
@@ -145,7 +152,8 @@ void Cluster::OnHeartbeat(Agent& agent, const Heartbeat& heartbeat, Batch& batch
     return;
   }
   JobMachine* const job = Find(heartbeat.job);
-  if (job != nullptr && !job->ended() && agent.use == Use::kAssigned && agent.job == heartbeat.job) {
+  if (job != nullptr && !job->ended() && agent.use == Use::kAssigned &&
+      agent.job == heartbeat.job) {
     return job->OnMessage(agent, heartbeat, batch);
   }
   batch.Release(agent, heartbeat.job, "this job does not need it (any more)");

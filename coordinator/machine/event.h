@@ -1,5 +1,5 @@
-// What may happen to the cluster machine. The runner hands events over one at a time, in the order in which they came:
-// `actions = cluster.Step(event, now)`; see action.h for its duties.
+// What may happen to the cluster machine. The runner hands events over one at a time, in the order
+// in which they came: `actions = cluster.Step(event, now)`; see action.h for its duties.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +11,14 @@
 
 namespace leap::machine {
 
-// The first event, exactly once: what the ledger held (empty: a new ledger). Leases count from its `now`.
+// The first event, exactly once: what the ledger held (empty: a new ledger). Leases count from its
+// `now`.
 struct Restored {
   Ledger ledger;
 };
 
-// A message of an agent. `session`: number of the stream, never used twice by this coordinator process, not 0. `agent`
-// and `incarnation` are those of the stream's Hello.
+// A message of an agent. `session`: number of the stream, never used twice by this coordinator
+// process, not 0. `agent` and `incarnation` are those of the stream's Hello.
 struct AgentSaid {
   std::string agent;
   uint64_t incarnation = 0;
@@ -32,9 +33,11 @@ struct SessionClosed {
   uint64_t session = 0;
 };
 
-// Requests of people. Each gets exactly one Reply with its `correlation`, after what it says is durable.
+// Requests of people. Each gets exactly one Reply with its `correlation`, after what it says is
+// durable.
 //
-// Queue a job. `spec` is valid and `spec_yaml` its resolved text; `job` is a fresh id that the skin made.
+// Queue a job. `spec` is valid and `spec_yaml` its resolved text; `job` is a fresh id that the skin
+// made.
 struct CreateJob {
   uint64_t correlation = 0;
   std::string job;
@@ -57,7 +60,8 @@ struct ResumeJob {
   std::string job;
 };
 
-// Answer to a batch with a ticket: its records are durable, or the write failed (`error`: a sentence for people).
+// Answer to a batch with a ticket: its records are durable, or the write failed (`error`: a
+// sentence for people).
 struct Persisted {
   uint64_t ticket = 0;
   bool ok = false;

@@ -54,7 +54,8 @@ void Group::TakeBack(std::vector<GroupMember> former) {
 }
 
 bool Group::AllReady() const {
-  return std::ranges::all_of(members_, [](const GroupMember& member) { return member.ready.has_value(); });
+  return std::ranges::all_of(members_,
+                             [](const GroupMember& member) { return member.ready.has_value(); });
 }
 
 std::string Group::Disagreement() const {
@@ -66,9 +67,10 @@ std::string Group::Disagreement() const {
       continue;
     }
     return absl::StrFormat(
-        "rank 0 is at step %d with %d leaps and digest %016x, rank %d at step %d with %d leaps and digest %016x",
-        first.step, first.leaps_applied, first.weights_digest, rank, other.step, other.leaps_applied,
-        other.weights_digest);
+        "rank 0 is at step %d with %d leaps and digest %016x, rank %d at step %d with %d leaps and "
+        "digest %016x",
+        first.step, first.leaps_applied, first.weights_digest, rank, other.step,
+        other.leaps_applied, other.weights_digest);
   }
   return "";
 }
@@ -117,11 +119,12 @@ std::vector<FormerMember> Group::Presences(const AgentRegistry& agents, absl::Ti
     const Agent* const agent = agents.Find(member.agent, member.incarnation);
     if (agent != nullptr && !member.dead && !agent->left) {
       const bool fresh = agent->Fresh(now, lease);
-      former.presence = !fresh                ? Presence::kSilent
+      former.presence = !fresh               ? Presence::kSilent
                         : agent->Connected() ? Presence::kAlive
                                              : Presence::kAway;
       former.closed = !agent->Connected() && agent->closed_early;
-      former.last_seen = agent->Connected() ? agent->heartbeat : std::max(agent->closed, agent->heartbeat);
+      former.last_seen =
+          agent->Connected() ? agent->heartbeat : std::max(agent->closed, agent->heartbeat);
     }
     presences.push_back(std::move(former));
   }

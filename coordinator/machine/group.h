@@ -1,10 +1,11 @@
-// The main group of one job: which epoch it is in, who is in it, and how far the forming of it has come. Bookkeeping
-// only; what to do about it is JobMachine's business, by the rules of membership.h.
+// The main group of one job: which epoch it is in, who is in it, and how far the forming of it has
+// come. Bookkeeping only; what to do about it is JobMachine's business, by the rules of
+// membership.h.
 //
 //      kNone --propose--> kProposed --durable--> kForming --all ready and equal--> kFormed
-//                            ^  |not durable        | loss, time-out, unequal         | loss, error, rollback
-//                            |  v                   v                                 v
-//                            kBroken <----------------------------------------------------
+//                            ^  |not durable        | loss, time-out, unequal         | loss,
+//                            error, rollback |  v                   v v kBroken
+//                            <----------------------------------------------------
 #pragma once
 
 #include <cstdint>
@@ -24,14 +25,15 @@ namespace leap::machine {
 struct GroupMember {
   std::string agent;
   uint64_t incarnation = 0;
-  Role role = Role::kWorker;  // what it said in its Hello; a verifier here is a spare that took a rank
+  Role role =
+      Role::kWorker;  // what it said in its Hello; a verifier here is a spare that took a rank
   std::string data_address;
   std::string store_address;
-  bool live = false;          // holds the job's state
-  bool dead = false;          // known to be gone (membership.h), for good
-  bool ended = false;         // said JobEnded(ok) in this epoch
+  bool live = false;   // holds the job's state
+  bool dead = false;   // known to be gone (membership.h), for good
+  bool ended = false;  // said JobEnded(ok) in this epoch
   std::optional<EpochReady> ready;
-  int64_t step = 0;           // newest heard
+  int64_t step = 0;  // newest heard
 };
 
 class Group {
@@ -59,7 +61,8 @@ class Group {
   void Propose(std::vector<GroupMember> members, bool from_checkpoint, bool reuse_number);
   // Its row is durable: the ranks are being told.
   void StartForming(absl::Time deadline);
-  // The proposal could not be written: back to `former`, the members before it. Its number is not used again.
+  // The proposal could not be written: back to `former`, the members before it. Its number is not
+  // used again.
   void TakeBack(std::vector<GroupMember> former);
   bool AllReady() const;
   // Why the ranks' reports do not fit together; empty: they do.
@@ -75,7 +78,8 @@ class Group {
   absl::Time broken() const { return broken_; }      // since when there is no group
   int failures() const { return failures_; }         // epochs in a row that never formed
 
-  // Every member's session is open and its lease fresh, and no collective failed: there is nothing to decide.
+  // Every member's session is open and its lease fresh, and no collective failed: there is nothing
+  // to decide.
   bool Healthy(const AgentRegistry& agents, absl::Time now, absl::Duration lease) const;
   // What the pure rules look at.
   std::vector<FormerMember> Presences(const AgentRegistry& agents, absl::Time now,
@@ -86,8 +90,8 @@ class Group {
   EpochRecord Row(absl::string_view job) const;
   void Restore(const EpochRecord& row, absl::Time now);
 
-  std::string reason;        // of the epoch, for its row
-  int64_t formed_step = 0;   // what the ranks agreed on when it formed
+  std::string reason;       // of the epoch, for its row
+  int64_t formed_step = 0;  // what the ranks agreed on when it formed
   int64_t leaps_applied = 0;
   uint64_t weights_digest = 0;
   absl::Time create_time = absl::InfinitePast();

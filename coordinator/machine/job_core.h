@@ -1,5 +1,6 @@
-// What the parts of one job's machine share: its row, its group, its event log. Owned by JobMachine; the leap machine
-// holds a reference and writes only record.leaps and the parts of record.progress that say so.
+// What the parts of one job's machine share: its row, its group, its event log. Owned by
+// JobMachine; the leap machine holds a reference and writes only record.leaps and the parts of
+// record.progress that say so.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +18,9 @@ struct JobCore {
   JobRecord record;
   Group group;
   int64_t next_event = 1;
-  bool ledger_ok = true;          // the ledger could be written when last tried
-  uint64_t task_ids_durable = 0;  // task ids below this may be used: record.task_ids_reserved as it is on disk
+  bool ledger_ok = true;  // the ledger could be written when last tried
+  uint64_t task_ids_durable =
+      0;  // task ids below this may be used: record.task_ids_reserved as it is on disk
 
   const JobSpec& spec() const { return record.spec; }
   const std::string& id() const { return record.job; }

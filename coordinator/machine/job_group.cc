@@ -1,4 +1,5 @@
-// The main group of a job: when an epoch ends, who makes up the next, and the forming of it (membership.h has the rules).
+// The main group of a job: when an epoch ends, who makes up the next, and the forming of it
+// (membership.h has the rules).
 #include <algorithm>
 #include <utility>
 
@@ -37,8 +38,9 @@ void JobMachine::CheckFormed(Batch& batch) {
   CheckFinished(batch);
   if (finished_ != absl::InfiniteFuture()) return;
   const StandingEpoch standing = group.Standing(batch.agents(), batch.now(), core_.lease());
-  const BreakDecision decision = DecideBreak(batch.now(), standing, batch.options().collective_grace,
-                                             !batch.Planted(Mutation::kNoMajorityGuard));
+  const BreakDecision decision =
+      DecideBreak(batch.now(), standing, batch.options().collective_grace,
+                  !batch.Planted(Mutation::kNoMajorityGuard));
   if (!decision.broken) {
     if (std::exchange(wait_, decision.reason) != decision.reason) ShowState(batch);
     return;
@@ -57,7 +59,8 @@ void JobMachine::CheckForming(Batch& batch) {
       const bool overdue = member.presence == Presence::kAway && member.closed &&
                            batch.now() - member.last_seen >= batch.options().reconnect_grace;
       if (!overdue) continue;
-      return Break("formation-failed", absl::StrCat(member.agent, " left while epoch ", group.epoch(), " was formed"),
+      return Break("formation-failed",
+                   absl::StrCat(member.agent, " left while epoch ", group.epoch(), " was formed"),
                    batch);
     }
   }
@@ -66,9 +69,9 @@ void JobMachine::CheckForming(Batch& batch) {
   for (const GroupMember& member : group.members()) {
     if (!member.ready.has_value()) missing.push_back(member.agent);
   }
-  const std::string reason =
-      absl::StrCat("epoch ", group.epoch(), " did not form within timeouts.epoch_formation_seconds; not ready: ",
-                   absl::StrJoin(missing, ", "));
+  const std::string reason = absl::StrCat(
+      "epoch ", group.epoch(), " did not form within timeouts.epoch_formation_seconds; not ready: ",
+      absl::StrJoin(missing, ", "));
   if (!Charge("worker", "lost", 1, reason, batch)) return;
   Break("formation-failed", reason, batch);
 }
@@ -85,14 +88,15 @@ void JobMachine::MarkLost(const BreakDecision& decision, Batch& batch) {
     // Silence is no proof; a closed session and a failed collective are.
     if (presences[rank].presence != Presence::kSilent) member.dead = true;
     if (!left) ++charged;
-    core_.Event(batch, left ? "worker-left" : "worker-lost",
-                absl::StrCat("rank ", rank, " (", member.agent, "): ",
-                             left                            ? "said goodbye"
-                             : group.collective_failed()     ? "a collective failed and its session is closed"
-                             : agent == nullptr              ? "its process was started again"
-                             : presences[rank].presence == Presence::kSilent ? "no sign of life for a lease"
-                                                             : "its process is gone"),
-                left ? Severity::kInfo : Severity::kWarning);
+    core_.Event(
+        batch, left ? "worker-left" : "worker-lost",
+        absl::StrCat("rank ", rank, " (", member.agent, "): ",
+                     left                        ? "said goodbye"
+                     : group.collective_failed() ? "a collective failed and its session is closed"
+                     : agent == nullptr          ? "its process was started again"
+                     : presences[rank].presence == Presence::kSilent ? "no sign of life for a lease"
+                                                                     : "its process is gone"),
+        left ? Severity::kInfo : Severity::kWarning);
   }
   if (charged > 0 && !Charge("worker", "lost", charged, decision.reason, batch)) return;
   Break(charged == 0 ? "goodbye" : decision.cause, decision.reason, batch);
@@ -105,11 +109,12 @@ void JobMachine::Break(absl::string_view cause, const std::string& reason, Batch
   group.reason = reason;
   epoch_cause_ = std::string(cause);
   wait_.clear();
-  for (const GroupMember& member : group.members()) {  // pushed: nobody sits out a collective's time-out
+  for (const GroupMember& member :
+       group.members()) {  // pushed: nobody sits out a collective's time-out
     batch.Send(member.agent, member.incarnation, AbortEpoch{core_.id(), group.epoch(), reason});
   }
-  core_.Event(batch, stood ? "epoch-ended" : "epoch-not-formed", absl::StrCat("epoch ", group.epoch(), ": ", reason),
-              Severity::kWarning);
+  core_.Event(batch, stood ? "epoch-ended" : "epoch-not-formed",
+              absl::StrCat("epoch ", group.epoch(), ": ", reason), Severity::kWarning);
   batch.Write(group.Row(core_.id()));
   leaps_->OnEpochBroken(reason, batch);
   if (group.failures() > 0) {
@@ -140,8 +145,10 @@ bool JobMachine::Charge(absl::string_view role, absl::string_view cause, int64_t
   if (!fatal && used <= budget) return true;
   End(JobState::kFailed,
       fatal ? absl::StrCat(reason, "; the failure rule for ", role, " ", cause, " says fail")
-            : absl::StrCat(reason, "; the budget of the failure rule for ", role, " ", cause, " (", budget,
-                           ") is used up; raise it or mend the cause, then submit again: the checkpoint stays"),
+            : absl::StrCat(reason, "; the budget of the failure rule for ", role, " ", cause, " (",
+                           budget,
+                           ") is used up; raise it or mend the cause, then submit again: the "
+                           "checkpoint stays"),
       {}, batch);
   return false;
 }
@@ -180,8 +187,8 @@ MembershipOptions JobMachine::OptionsOfMembership(const Batch& batch) const {
           .guard = !batch.Planted(Mutation::kNoMajorityGuard)};
 }
 
-// Spares, the best first: idle workers; after the start also verifiers that can stand in, those of this job that are free
-// before those that are busy, then idle ones.
+// Spares, the best first: idle workers; after the start also verifiers that can stand in, those of
+// this job that are free before those that are busy, then idle ones.
 MembershipState JobMachine::StateOfMembership(Batch& batch,
                                               std::map<std::string, Agent*>& spares) const {
   AgentRegistry& agents = batch.agents();
@@ -192,11 +199,14 @@ MembershipState JobMachine::StateOfMembership(Batch& batch,
     for (const bool busy : {false, true}) {
       for (const auto& [name, scorer] : leaps_->board().verifiers()) {
         Agent* const agent = agents.Find(name, scorer.incarnation);
-        const bool here = agent != nullptr && agent->Connected() && agent->Fresh(batch.now(), core_.lease());
-        if (here && !agent->store_address.empty() && (scorer.task != 0) == busy) order.push_back(agent);
+        const bool here =
+            agent != nullptr && agent->Connected() && agent->Fresh(batch.now(), core_.lease());
+        if (here && !agent->store_address.empty() && (scorer.task != 0) == busy)
+          order.push_back(agent);
       }
     }
-    for (Agent* const agent : agents.Idle(Role::kVerifier, batch.now(), lease, true)) order.push_back(agent);
+    for (Agent* const agent : agents.Idle(Role::kVerifier, batch.now(), lease, true))
+      order.push_back(agent);
   }
   MembershipState state{.replicas = static_cast<int>(core_.spec().workers.replicas),
                         .min_replicas = static_cast<int>(core_.spec().workers.min_replicas),
@@ -227,9 +237,10 @@ void JobMachine::TryForm(Batch& batch) {
 GroupMember JobMachine::TakeSeat(const Seat& seat, Batch& batch) {
   const GroupMember* const member = core_.group.Find(seat.agent, seat.incarnation);
   Agent& agent = *batch.agents().Find(seat.agent, seat.incarnation);
-  GroupMember taken = member != nullptr
-                          ? *member
-                          : GroupMember{.agent = agent.name, .incarnation = agent.incarnation, .role = agent.role};
+  GroupMember taken =
+      member != nullptr
+          ? *member
+          : GroupMember{.agent = agent.name, .incarnation = agent.incarnation, .role = agent.role};
   taken.data_address = agent.data_address;
   taken.store_address = agent.store_address;
   taken.live = seat.live;
@@ -268,7 +279,8 @@ void JobMachine::TakeBackProposal(absl::string_view error, Batch& batch) {
   }
   group.TakeBack(std::exchange(former_, {}));
   not_before_ = batch.now() + batch.options().persist_retry;
-  wait_ = absl::StrCat("the ledger cannot be written (", error, "), and no epoch begins that is not in it; mend its disk");
+  wait_ = absl::StrCat("the ledger cannot be written (", error,
+                       "), and no epoch begins that is not in it; mend its disk");
   if (group.phase() == Group::Phase::kNone) return SetState(JobState::kQueued, wait_, batch);
   ShowState(batch);
 }
@@ -328,12 +340,14 @@ void JobMachine::Formed(Batch& batch) {
   if (group.broken() != absl::InfinitePast()) {
     batch.Count(Metric::kRecoverySeconds, {}, absl::ToDoubleSeconds(batch.now() - group.broken()));
   }
-  core_.Event(batch, "epoch-formed",
-              absl::StrCat("epoch ", group.epoch(), " trains from step ", ready.step, ": ", group.reason));
+  core_.Event(
+      batch, "epoch-formed",
+      absl::StrCat("epoch ", group.epoch(), " trains from step ", ready.step, ": ", group.reason));
   ShowState(batch);
   if (record.paused) SendControl(RunControl::Command::kPause, batch);
   for (const auto& [name, scorer] : leaps_->board().verifiers()) {
-    batch.Send(name, scorer.incarnation, AssignVerifier{core_.id(), group.epoch(), record.spec_yaml});
+    batch.Send(name, scorer.incarnation,
+               AssignVerifier{core_.id(), group.epoch(), record.spec_yaml});
   }
   leaps_->OnEpochFormed(ready, batch);
   CheckFinished(batch);

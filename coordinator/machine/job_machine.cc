@@ -1,4 +1,5 @@
-// State, people's wishes, end, and what is shown. The group: job_group.cc; messages: job_messages.cc.
+// State, people's wishes, end, and what is shown. The group: job_group.cc; messages:
+// job_messages.cc.
 #include "coordinator/machine/job_machine.h"
 
 #include <algorithm>
@@ -37,11 +38,14 @@ void JobMachine::SetState(JobState state, std::string reason, Batch& batch) {
 
 std::string JobMachine::RunningReason() const {
   const Group& group = core_.group;
-  std::string reason = absl::StrCat("training in epoch ", group.epoch(), " with ", group.world_size(),
-                                    " main worker", group.world_size() == 1 ? "" : "s");
-  if (finished_ != absl::InfiniteFuture()) reason = "training ended; waits for the last baseline and audits";
+  std::string reason =
+      absl::StrCat("training in epoch ", group.epoch(), " with ", group.world_size(),
+                   " main worker", group.world_size() == 1 ? "" : "s");
+  if (finished_ != absl::InfiniteFuture())
+    reason = "training ended; waits for the last baseline and audits";
   if (!wait_.empty()) absl::StrAppend(&reason, "; ", wait_);
-  if (!core_.ledger_ok) absl::StrAppend(&reason, "; the ledger cannot be written, leaps wait until it can");
+  if (!core_.ledger_ok)
+    absl::StrAppend(&reason, "; the ledger cannot be written, leaps wait until it can");
   return reason;
 }
 
@@ -56,8 +60,8 @@ void JobMachine::ShowState(Batch& batch) {
   const bool trained = core_.record.start_time != absl::InfinitePast();
   const JobState state = trained ? JobState::kRecovering : JobState::kStarting;
   std::string reason = group.phase() == Group::Phase::kForming
-                           ? absl::StrCat("epoch ", group.epoch(), " is being formed (", group.reason,
-                                          "): waits for its ranks to report ready")
+                           ? absl::StrCat("epoch ", group.epoch(), " is being formed (",
+                                          group.reason, "): waits for its ranks to report ready")
                        : wait_.empty() ? group.reason
                                        : wait_;
   SetState(state, std::move(reason), batch);
@@ -86,8 +90,8 @@ std::string JobMachine::TryStart(Batch& batch) {
   if (!decision.form) return decision.reason;
   if (static_cast<int>(verifiers.size()) < wanted) {
     return absl::StrCat("waits for ", wanted - static_cast<int>(verifiers.size()),
-                        " more verifiers (verifiers.min_replicas is ", core_.spec().verifiers.min_replicas,
-                        "); start leap-verifier");
+                        " more verifiers (verifiers.min_replicas is ",
+                        core_.spec().verifiers.min_replicas, "); start leap-verifier");
   }
   core_.Event(batch, "starting", absl::StrCat("the gang is complete: ", decision.reason));
   SetState(JobState::kStarting, decision.reason, batch);
@@ -104,26 +108,30 @@ void JobMachine::Cancel(const CancelJob& request, Batch& batch) {
     return batch.Answer(request.correlation, absl::OkStatus(), core_.id());
   }
   if (ended() || ending_.has_value()) {
-    return batch.Answer(request.correlation,
-                        MakeError(absl::StatusCode::kFailedPrecondition, ErrorReason::kJobFinished,
-                                  absl::StrCat("job ", core_.id(), " has already ended"), {{"job", core_.id()}}),
-                        core_.id());
+    return batch.Answer(
+        request.correlation,
+        MakeError(absl::StatusCode::kFailedPrecondition, ErrorReason::kJobFinished,
+                  absl::StrCat("job ", core_.id(), " has already ended"), {{"job", core_.id()}}),
+        core_.id());
   }
   End(JobState::kCancelled, request.reason.empty() ? "cancelled by a person" : request.reason,
       {request.correlation}, batch);
 }
 
 void JobMachine::SetPaused(bool paused, uint64_t correlation, Batch& batch) {
-  const bool steerable = (core_.record.state == JobState::kRunning || core_.record.state == JobState::kPaused ||
-                          core_.record.state == JobState::kRecovering) &&
-                         !ending_.has_value();
+  const bool steerable =
+      (core_.record.state == JobState::kRunning || core_.record.state == JobState::kPaused ||
+       core_.record.state == JobState::kRecovering) &&
+      !ending_.has_value();
   if (!steerable || (!paused && !core_.record.paused)) {
-    const std::string message = absl::StrCat("expected a ", paused ? "running" : "paused", " job, saw ",
-                                             core_.id(), " in state ", JobStateName(core_.record.state));
+    const std::string message =
+        absl::StrCat("expected a ", paused ? "running" : "paused", " job, saw ", core_.id(),
+                     " in state ", JobStateName(core_.record.state));
     return batch.Answer(correlation,
-                        ended() ? MakeError(absl::StatusCode::kFailedPrecondition,
-                                            ErrorReason::kJobFinished, message, {{"job", core_.id()}})
-                                : absl::FailedPreconditionError(message),
+                        ended()
+                            ? MakeError(absl::StatusCode::kFailedPrecondition,
+                                        ErrorReason::kJobFinished, message, {{"job", core_.id()}})
+                            : absl::FailedPreconditionError(message),
                         core_.id());
   }
   if (core_.record.paused == paused) return batch.Answer(correlation, absl::OkStatus(), core_.id());
@@ -137,7 +145,8 @@ void JobMachine::SetPaused(bool paused, uint64_t correlation, Batch& batch) {
 
 void JobMachine::SendControl(RunControl::Command command, Batch& batch) {
   for (const GroupMember& member : core_.group.members()) {
-    batch.Send(member.agent, member.incarnation, RunControl{core_.id(), core_.group.epoch(), command});
+    batch.Send(member.agent, member.incarnation,
+               RunControl{core_.id(), core_.group.epoch(), command});
   }
 }
 
@@ -146,7 +155,8 @@ void JobMachine::SendControl(RunControl::Command command, Batch& batch) {
 void JobMachine::End(JobState state, std::string reason, std::vector<uint64_t> correlations,
                      Batch& batch) {
   if (ended() || ending_.has_value()) return;
-  ending_ = Ending{.state = state, .reason = std::move(reason), .correlations = std::move(correlations)};
+  ending_ =
+      Ending{.state = state, .reason = std::move(reason), .correlations = std::move(correlations)};
   ProposeEnd(batch);
 }
 
@@ -162,7 +172,10 @@ void JobMachine::Ended(Batch& batch) {
   core_.record = Row();
   const Ending ending = *std::exchange(ending_, std::nullopt);
   const bool failed = ending.state == JobState::kFailed;
-  core_.Event(batch, failed ? "failed" : ending.state == JobState::kCancelled ? "cancelled" : "succeeded",
+  core_.Event(batch,
+              failed                                 ? "failed"
+              : ending.state == JobState::kCancelled ? "cancelled"
+                                                     : "succeeded",
               ending.reason, failed ? Severity::kError : Severity::kInfo);
   for (const uint64_t correlation : ending.correlations) {
     batch.Answer(correlation, absl::OkStatus(), core_.id());
@@ -191,7 +204,8 @@ void JobMachine::CheckFinished(Batch& batch) {
   };
   if (std::ranges::any_of(members, pending)) return;
   finished_ = batch.now();
-  core_.Event(batch, "training-ended", absl::StrCat("every rank is at step ", core_.record.result.step));
+  core_.Event(batch, "training-ended",
+              absl::StrCat("every rank is at step ", core_.record.result.step));
   ShowState(batch);
 }
 
@@ -210,17 +224,21 @@ void JobMachine::OnTick(Batch& batch) {
   if (finished_ != absl::InfiniteFuture()) {
     const bool quiet = leaps_->Quiet() && !leaps_->InFlight();
     if (!quiet && batch.now() < finished_ + batch.options().wind_down) return;
-    return End(JobState::kSucceeded, absl::StrCat("reached step ", core_.record.result.step), {}, batch);
+    return End(JobState::kSucceeded, absl::StrCat("reached step ", core_.record.result.step), {},
+               batch);
   }
   const bool started = core_.record.start_time != absl::InfinitePast();
   if (!started && batch.now() >= start_deadline_) {
     return End(JobState::kFailed,
-               absl::StrCat("did not start within timeouts.job_start_seconds: ", core_.record.state_reason), {}, batch);
+               absl::StrCat("did not start within timeouts.job_start_seconds: ",
+                            core_.record.state_reason),
+               {}, batch);
   }
   CheckGroup(batch);
 }
 
-void JobMachine::OnDurable(const Decision& decision, bool ok, absl::string_view error, Batch& batch) {
+void JobMachine::OnDurable(const Decision& decision, bool ok, absl::string_view error,
+                           Batch& batch) {
   switch (decision.kind) {
     case Decision::Kind::kCreateJob:
       return;  // the cluster's
@@ -249,7 +267,8 @@ void JobMachine::OnDurable(const Decision& decision, bool ok, absl::string_view 
       core_.record.paused = decision.paused;
       core_.Event(batch, decision.paused ? "paused" : "resumed", "by a person");
       if (core_.group.Formed()) {
-        SendControl(decision.paused ? RunControl::Command::kPause : RunControl::Command::kResume, batch);
+        SendControl(decision.paused ? RunControl::Command::kPause : RunControl::Command::kResume,
+                    batch);
       }
       return ShowState(batch);
   }
@@ -297,7 +316,7 @@ JobView JobMachine::View(const AgentRegistry& agents, absl::Time now) const {
   for (size_t rank = 0; rank < presences.size(); ++rank) {
     const GroupMember& member = group.members()[rank];
     const Presence presence = presences[rank].presence;
-    const char* const here = !group.Formed()         ? "joining"
+    const char* const here = !group.Formed()       ? "joining"
                              : core_.record.paused ? "paused"
                                                    : "training";
     view.members.push_back({.agent = member.agent,

@@ -1,13 +1,16 @@
-// One job, from the queue to its end: its main group by the rules of membership.h, its leaps by LeapMachine, its state
-// with the reason for it. Events in, actions (into the batch) out; owned by Cluster.
+// One job, from the queue to its end: its main group by the rules of membership.h, its leaps by
+// LeapMachine, its state with the reason for it. Events in, actions (into the batch) out; owned by
+// Cluster.
 //
 //   QUEUED --gang is complete--> STARTING --epoch formed--> RUNNING <--> PAUSED
-//                                                  ^             | a member lost, a collective failed, NaN, corruption
-//                                                  |             v
+//                                                  ^             | a member lost, a collective
+//                                                  failed, NaN, corruption |             v
 //                                                  +------- RECOVERING
-//   from any of these: SUCCEEDED, FAILED, CANCELLED (for good, once durable; then the agents are released)
+//   from any of these: SUCCEEDED, FAILED, CANCELLED (for good, once durable; then the agents are
+//   released)
 //
-// What the group does and what is shown are two things: a paused job that loses a worker recovers and is paused again.
+// What the group does and what is shown are two things: a paused job that loses a worker recovers
+// and is paused again.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +36,8 @@ class JobMachine {
   JobMachine(JobRecord record, uint64_t seed);
 
   // ---- people ----
-  // The job is in the queue; `reason` says what it waits for (said by the queue, whenever it changes).
+  // The job is in the queue; `reason` says what it waits for (said by the queue, whenever it
+  // changes).
   void Queued(absl::string_view reason, Batch& batch);
   // Starts if the gang is complete; else returns what it waits for.
   std::string TryStart(Batch& batch);
@@ -42,8 +46,8 @@ class JobMachine {
   void SetPaused(bool paused, uint64_t correlation, Batch& batch);
 
   // ---- agents ----
-  // After a Hello that names this job, or of an agent that has been given to it: says again what stands. False: the
-  // agent has no place here.
+  // After a Hello that names this job, or of an agent that has been given to it: says again what
+  // stands. False: the agent has no place here.
   bool OnHello(Agent& agent, const Hello& hello, Batch& batch);
   // The process is gone for good: another one has its name, or it said Goodbye.
   void OnAgentGone(const Agent& agent, absl::string_view why, Batch& batch);
@@ -104,7 +108,8 @@ class JobMachine {
               const std::string& reason, Batch& batch);
   const FailureRule* FindRule(absl::string_view role, absl::string_view cause) const;
   void HandleAlarm(Batch& batch);
-  // Nobody's state is to be used: the next epoch begins from the newest checkpoint, also after a restart.
+  // Nobody's state is to be used: the next epoch begins from the newest checkpoint, also after a
+  // restart.
   void DistrustState();
 
   // Messages (job_messages.cc). `member`: the sender's seat in the standing epoch.
@@ -141,16 +146,16 @@ class JobMachine {
   void LoseVerifiers(Batch& batch);
 
   JobCore core_;
-  std::unique_ptr<LeapMachine> leaps_;  // holds a reference to core_
+  std::unique_ptr<LeapMachine> leaps_;                              // holds a reference to core_
   std::map<std::pair<std::string, std::string>, int64_t> budgets_;  // used, by role and cause
   std::optional<Ending> ending_;
-  absl::Time finished_ = absl::InfiniteFuture();     // when training ended everywhere
+  absl::Time finished_ = absl::InfiniteFuture();  // when training ended everywhere
   absl::Time start_deadline_ = absl::InfiniteFuture();
-  absl::Time not_before_ = absl::InfinitePast();     // of the next epoch
-  std::vector<GroupMember> former_;                  // members before a proposal that is not durable yet
-  std::optional<bool> pausing_;                      // proposed, not yet durable
-  std::string wait_;                                 // what the group waits for; empty: nothing
-  std::string epoch_cause_ = "start";                // why the next epoch, as a metric label
+  absl::Time not_before_ = absl::InfinitePast();  // of the next epoch
+  std::vector<GroupMember> former_;    // members before a proposal that is not durable yet
+  std::optional<bool> pausing_;        // proposed, not yet durable
+  std::string wait_;                   // what the group waits for; empty: nothing
+  std::string epoch_cause_ = "start";  // why the next epoch, as a metric label
 };
 
 }  // namespace leap::machine

@@ -1,5 +1,5 @@
-// What the agents of a job say, and who is believed: a message counts only from a member of the standing epoch, by its
-// incarnation and rank; anything else is answered as stale.
+// What the agents of a job say, and who is believed: a message counts only from a member of the
+// standing epoch, by its incarnation and rank; anything else is answered as stale.
 #include <algorithm>
 #include <utility>
 #include <variant>
@@ -51,7 +51,8 @@ bool JobMachine::OnHello(Agent& agent, const Hello& hello, Batch& batch) {
     leaps_->ResyncVerifier(agent, batch);
     return true;
   }
-  if (agent.role != Role::kVerifier || hello.job != core_.id() || !agent.quarantine.empty()) return false;
+  if (agent.role != Role::kVerifier || hello.job != core_.id() || !agent.quarantine.empty())
+    return false;
   if (!WantsVerifier()) return false;
   TakeVerifier(agent, batch);
   return true;
@@ -83,12 +84,14 @@ bool JobMachine::HelloOfMember(Agent& agent, int rank, const Hello& hello, Batch
   if (!group.Formed()) return true;
   if (!holds || hello.epoch != group.epoch()) {
     member.dead = true;  // it was in this epoch, and is not any more: its state is gone
-    core_.Event(batch, "worker-lost", absl::StrCat("rank ", rank, " (", agent.name, ") came back without its state"),
+    core_.Event(batch, "worker-lost",
+                absl::StrCat("rank ", rank, " (", agent.name, ") came back without its state"),
                 Severity::kWarning);
     return false;
   }
   member.step = std::max(member.step, hello.step);
-  const auto command = core_.record.paused ? RunControl::Command::kPause : RunControl::Command::kResume;
+  const auto command =
+      core_.record.paused ? RunControl::Command::kPause : RunControl::Command::kResume;
   batch.Send(agent, RunControl{core_.id(), group.epoch(), command});
   leaps_->ResyncRank(agent, rank, batch);
   batch.Changed(core_.id());
@@ -97,7 +100,8 @@ bool JobMachine::HelloOfMember(Agent& agent, int rank, const Hello& hello, Batch
 
 void JobMachine::OnAgentGone(const Agent& agent, absl::string_view why, Batch& batch) {
   GroupMember* const member = core_.group.Find(agent.name, agent.incarnation);
-  if (member != nullptr && !batch.Planted(Mutation::kAcceptOldIncarnation)) member->dead = !agent.left;
+  if (member != nullptr && !batch.Planted(Mutation::kAcceptOldIncarnation))
+    member->dead = !agent.left;
   if (leaps_->board().Find(agent.name) != nullptr) {
     core_.Event(batch, "verifier-lost", absl::StrCat(agent.name, ": ", why));
     leaps_->RemoveVerifier(agent.name);
@@ -112,7 +116,8 @@ void JobMachine::OnSessionClosed(const Agent&, Batch& batch) {
 }
 
 bool JobMachine::WantsVerifier() const {
-  if (ended() || queued() || ending_.has_value() || finished_ != absl::InfiniteFuture()) return false;
+  if (ended() || queued() || ending_.has_value() || finished_ != absl::InfiniteFuture())
+    return false;
   return verifiers() < core_.spec().verifiers.max_replicas;
 }
 
@@ -129,8 +134,9 @@ void JobMachine::LoseVerifiers(Batch& batch) {
   std::vector<std::string> gone;
   for (const auto& [name, scorer] : leaps_->board().verifiers()) {
     const Agent* const agent = batch.agents().Find(name, scorer.incarnation);
-    const bool here = agent != nullptr && !agent->left && agent->Fresh(batch.now(), core_.lease()) &&
-                      (agent->Connected() || batch.now() - agent->closed < batch.options().reconnect_grace);
+    const bool here =
+        agent != nullptr && !agent->left && agent->Fresh(batch.now(), core_.lease()) &&
+        (agent->Connected() || batch.now() - agent->closed < batch.options().reconnect_grace);
     if (!here) gone.push_back(name);
   }
   for (const std::string& name : gone) {
@@ -138,14 +144,16 @@ void JobMachine::LoseVerifiers(Batch& batch) {
     if (scorer.task != 0) batch.Count(Metric::kTasks, {TaskKindName(scorer.item.kind), "lost"});
     Agent* const agent = batch.agents().Find(name, scorer.incarnation);
     leaps_->RemoveVerifier(name);
-    core_.Event(batch, "verifier-lost", absl::StrCat(name, ": no sign of life; its tasks go to others"));
+    core_.Event(batch, "verifier-lost",
+                absl::StrCat(name, ": no sign of life; its tasks go to others"));
     if (agent != nullptr) batch.Release(*agent, core_.id(), "no sign of life");
   }
 }
 
 // ---- telemetry ----
 
-void JobMachine::CountBusy(Agent& agent, double busy_seconds, absl::string_view role, Batch& batch) {
+void JobMachine::CountBusy(Agent& agent, double busy_seconds, absl::string_view role,
+                           Batch& batch) {
   const double more = busy_seconds - agent.busy_seconds;
   if (!(more > 0)) return;
   agent.busy_seconds = busy_seconds;
@@ -178,14 +186,17 @@ void JobMachine::On(Agent& agent, const TrainingStarted& started, Batch& batch) 
   if (member == nullptr || member != core_.group.members().data()) return;
   core_.record.has_data = true;
   core_.record.data = started.data;
-  core_.Event(batch, "training-started", absl::StrCat(started.data.parameters, " parameters, ", started.data.tokens,
-                                                      " tokens"));
+  core_.Event(
+      batch, "training-started",
+      absl::StrCat(started.data.parameters, " parameters, ", started.data.tokens, " tokens"));
   batch.WriteJob(core_.id());
 }
 
 void JobMachine::On(Agent& agent, const CheckpointWritten& checkpoint, Batch& batch) {
   if (SenderOf(agent, checkpoint.epoch, "checkpoint-written", batch) == nullptr) return;
-  if (checkpoint.step < core_.record.checkpoint_step || checkpoint.path == core_.record.checkpoint_path) return;
+  if (checkpoint.step < core_.record.checkpoint_step ||
+      checkpoint.path == core_.record.checkpoint_path)
+    return;
   core_.record.checkpoint_step = checkpoint.step;
   core_.record.checkpoint_path = checkpoint.path;
   core_.Event(batch, "checkpoint", absl::StrCat("step ", checkpoint.step, ": ", checkpoint.path));
@@ -200,8 +211,9 @@ void JobMachine::On(Agent& agent, const EpochReady& ready, Batch& batch) {
   member->ready = ready;
   member->step = std::max(member->step, ready.step);
   if (!ready.recovered_from.empty()) {
-    core_.Event(batch, "rank-recovered", absl::StrCat("rank ", ready.rank, " (", agent.name, ") from ",
-                                                      ready.recovered_from));
+    core_.Event(
+        batch, "rank-recovered",
+        absl::StrCat("rank ", ready.rank, " (", agent.name, ") from ", ready.recovered_from));
   }
   if (core_.group.AllReady()) Formed(batch);
 }
@@ -235,11 +247,13 @@ void JobMachine::On(Agent& agent, const JobEnded& ended, Batch& batch) {
 }
 
 void JobMachine::TrainingFailed(const JobEnded& ended, Batch& batch) {
-  const std::string reason = absl::StrCat("rank ", ended.rank, " stopped (", ended.cause, "): ", ended.reason);
+  const std::string reason =
+      absl::StrCat("rank ", ended.rank, " stopped (", ended.cause, "): ", ended.reason);
   const FailureRule* const rule = FindRule("training", ended.cause);
   if (rule == nullptr || rule->action == "fail") return End(JobState::kFailed, reason, {}, batch);
   if (rule->action == "rollback" && core_.record.checkpoint_path.empty()) {
-    return End(JobState::kFailed, absl::StrCat(reason, "; there is no checkpoint to go back to"), {}, batch);
+    return End(JobState::kFailed, absl::StrCat(reason, "; there is no checkpoint to go back to"),
+               {}, batch);
   }
   if (!Charge("training", ended.cause, 1, reason, batch)) return;
   if (rule->action == "rollback") DistrustState();
@@ -291,18 +305,21 @@ void JobMachine::Restore(const Ledger& ledger, Batch& batch) {
     core_.next_event = std::max(core_.next_event, event.sequence + 1);
   }
   if (ended()) return;
-  for (const BudgetRecord& budget : mine(ledger.budgets)) budgets_[{budget.role, budget.cause}] = budget.used;
+  for (const BudgetRecord& budget : mine(ledger.budgets))
+    budgets_[{budget.role, budget.cause}] = budget.used;
   const std::vector<EpochRecord> epochs = mine(ledger.epochs);
   if (!epochs.empty()) core_.group.Restore(epochs.back(), batch.now());
   if (core_.group.phase() == Group::Phase::kForming) {
-    core_.group.StartForming(batch.now() + absl::Seconds(core_.spec().timeouts.epoch_formation_seconds));
+    core_.group.StartForming(batch.now() +
+                             absl::Seconds(core_.spec().timeouts.epoch_formation_seconds));
   }
   if (!queued()) {
     start_deadline_ = batch.now() + absl::Seconds(core_.spec().timeouts.job_start_seconds);
     epoch_cause_ = "restart";
   }
   leaps_->Restore(mine(ledger.leaps), mine(ledger.snapshots), mine(ledger.candidates), batch);
-  // Until its lease is over, every member may still come back as it was: workers train on without a coordinator.
+  // Until its lease is over, every member may still come back as it was: workers train on without a
+  // coordinator.
   for (const GroupMember& member : core_.group.members()) {
     Agent& agent = batch.agents().Entry(member.agent);
     agent = {.name = member.agent,
@@ -315,7 +332,8 @@ void JobMachine::Restore(const Ledger& ledger, Batch& batch) {
              .job = core_.id()};
   }
   if (!queued()) {
-    core_.Event(batch, "coordinator-restarted", "training went on meanwhile; waits for its agents to reconnect");
+    core_.Event(batch, "coordinator-restarted",
+                "training went on meanwhile; waits for its agents to reconnect");
     ShowState(batch);
   }
 }

@@ -1,5 +1,5 @@
-// Commit of a leap, what it saved, whether it lasted, and how the ledger is put in step after a recovery or a restart
-// (protocol.md, "The cycle", steps 6 to 8, and "Failure").
+// Commit of a leap, what it saved, whether it lasted, and how the ledger is put in step after a
+// recovery or a restart (protocol.md, "The cycle", steps 6 to 8, and "Failure").
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -15,7 +15,8 @@ constexpr int kFewestPoints = 3;  // of the loss curve, for a slope
 
 VerdictReason ReasonNamed(absl::string_view name) {
   for (int i = 0; i <= static_cast<int>(VerdictReason::kPolicyOff); ++i) {
-    if (name == VerdictReasonName(static_cast<VerdictReason>(i))) return static_cast<VerdictReason>(i);
+    if (name == VerdictReasonName(static_cast<VerdictReason>(i)))
+      return static_cast<VerdictReason>(i);
   }
   return VerdictReason::kSuperseded;
 }
@@ -59,31 +60,34 @@ void LeapMachine::SendToRanks(const CoordinatorMessage& message, Batch& batch) {
 
 void LeapMachine::BeginLeap(const Scored& best, Batch& batch) {
   const HeldSnapshot& base = *book_.Find(round_->base_step);
-  LeapRecord leap{.job = core_.id(),
-                  .leap = next_leap_++,
-                  .epoch = core_.group.epoch(),
-                  .base_step = base.record.step,
-                  .base_digest = base.record.weights_digest,
-                  .predictor_index = best.key.predictor,
-                  .predictor = PredictorName(best.key.predictor),
-                  .horizon_steps = best.key.horizon_steps,
-                  .scales = best.scales,
-                  .reason = best.verdict.sentence,
-                  .candidate_digest = best.digest,
-                  .promised_difference = best.verdict.difference,
-                  .commit_rule = core_.spec().leap.commit_rule == CommitRule::kReplace ? "replace" : "rebase",
-                  .verifier = best.verifier,
-                  .create_time = batch.now()};
+  LeapRecord leap{
+      .job = core_.id(),
+      .leap = next_leap_++,
+      .epoch = core_.group.epoch(),
+      .base_step = base.record.step,
+      .base_digest = base.record.weights_digest,
+      .predictor_index = best.key.predictor,
+      .predictor = PredictorName(best.key.predictor),
+      .horizon_steps = best.key.horizon_steps,
+      .scales = best.scales,
+      .reason = best.verdict.sentence,
+      .candidate_digest = best.digest,
+      .promised_difference = best.verdict.difference,
+      .commit_rule = core_.spec().leap.commit_rule == CommitRule::kReplace ? "replace" : "rebase",
+      .verifier = best.verifier,
+      .create_time = batch.now()};
   leaps_[leap.leap] = leap;
   batch.Write(leap);
   batch.Decide({.kind = Decision::Kind::kPrepareLeap, .job = core_.id(), .leap = leap.leap});
   flight_.emplace(std::move(leap), batch.now());
-  if (batch.Planted(Mutation::kPrepareBeforeDurable)) SendToRanks(PrepareOf(flight_->leap()), batch);
+  if (batch.Planted(Mutation::kPrepareBeforeDurable))
+    SendToRanks(PrepareOf(flight_->leap()), batch);
 }
 
 void LeapMachine::OnDurable(const Decision& decision, bool ok, absl::string_view error,
                             Batch& batch) {
-  if (!flight_.has_value() || flight_->leap().leap != decision.leap || !flight_->preparing()) return;
+  if (!flight_.has_value() || flight_->leap().leap != decision.leap || !flight_->preparing())
+    return;
   if (!ok) return Abort(absl::StrCat("the ledger cannot be written: ", error), batch);
   LeapRecord& leap = flight_->leap();
   const absl::Duration timeout = absl::Seconds(core_.spec().timeouts.commit_seconds);
@@ -106,7 +110,8 @@ void LeapMachine::OnVote(const Agent& agent, const PrepareVote& vote, Batch& bat
   const int world = core_.group.world_size();
   LeapFlight::Tally tally = flight_->Count(vote, world);
   const int votes = world - static_cast<int>(flight_->Missing(world).size());
-  if (batch.Planted(Mutation::kCommitOnMajority) && votes * 2 > world) tally = LeapFlight::Tally::kCommit;
+  if (batch.Planted(Mutation::kCommitOnMajority) && votes * 2 > world)
+    tally = LeapFlight::Tally::kCommit;
   if (batch.Planted(Mutation::kIgnoreVoteDigests) && tally == LeapFlight::Tally::kMismatch) {
     tally = LeapFlight::Tally::kCommit;
   }
@@ -145,19 +150,20 @@ void LeapMachine::Abort(const std::string& reason, Batch& batch) {
   const bool asked = flight_->asked();
   CloseFlight(LeapState::kAborted, reason, batch);
   batch.Count(Metric::kLeaps, {"aborted"});
-  core_.Event(batch, "leap-aborted", absl::StrCat("leap ", leap.leap, " from step ", leap.base_step, ": ", reason),
+  core_.Event(batch, "leap-aborted",
+              absl::StrCat("leap ", leap.leap, " from step ", leap.base_step, ": ", reason),
               Severity::kWarning);
   if (asked) SendToRanks(Decide{core_.id(), leap.epoch, leap.leap, false, reason}, batch);
 }
 
-// The ranks' shards do not add up to what the verifier says it scored. The verifier is suspected first; when a second
-// one in a row is contradicted, it is more likely that the ranks' own state differs from everybody's, and no leap can
-// be trusted.
+// The ranks' shards do not add up to what the verifier says it scored. The verifier is suspected
+// first; when a second one in a row is contradicted, it is more likely that the ranks' own state
+// differs from everybody's, and no leap can be trusted.
 void LeapMachine::BlameForMismatch(Batch& batch) {
   const std::string verifier = flight_->leap().verifier;
   if (!mismatch_verifier_.empty() && mismatch_verifier_ != verifier) {
-    return SwitchOff(absl::StrCat("the ranks contradict verifier ", verifier, " as they did ", mismatch_verifier_,
-                                  " before: ", flight_->reason()),
+    return SwitchOff(absl::StrCat("the ranks contradict verifier ", verifier, " as they did ",
+                                  mismatch_verifier_, " before: ", flight_->reason()),
                      batch);
   }
   mismatch_verifier_ = verifier;
@@ -167,15 +173,16 @@ void LeapMachine::BlameForMismatch(Batch& batch) {
 // ---- outcome ----
 
 void LeapMachine::OnOutcome(const Agent& agent, const LeapOutcome& outcome, Batch& batch) {
-  const bool current = flight_.has_value() && !flight_->preparing() &&
-                       flight_->leap().leap == outcome.leap;
+  const bool current =
+      flight_.has_value() && !flight_->preparing() && flight_->leap().leap == outcome.leap;
   if (current) {
     const int world = batch.Planted(Mutation::kApplyOnFirstOutcome) ? 1 : core_.group.world_size();
     return Settle(flight_->Count(outcome, world), batch);
   }
   const LeapRecord* const known = Find(outcome.leap);
   const bool applied = known != nullptr && known->state == LeapState::kApplied;
-  if (known != nullptr && outcome.applied == applied) return;  // said again, or an answer to an abort
+  if (known != nullptr && outcome.applied == applied)
+    return;  // said again, or an answer to an abort
   batch.SendStale(agent, core_.id(), core_.group.epoch(), "leap-outcome");
 }
 
@@ -188,7 +195,8 @@ void LeapMachine::Settle(LeapFlight::Fate fate, Batch& batch) {
     case LeapFlight::Fate::kExpired:
       return Expired("the next snapshot came before every rank held the decision", batch);
     case LeapFlight::Fate::kDisagree:
-      // An error of our own. The epoch ends; what the ranks then agree on is what became of the leap.
+      // An error of our own. The epoch ends; what the ranks then agree on is what became of the
+      // leap.
       if (alarm_.has_value()) return;
       core_.Event(batch, "leap-disagreement", flight_->reason(), Severity::kError);
       SwitchOff(flight_->reason(), batch);
@@ -212,9 +220,11 @@ void LeapMachine::Applied(Batch& batch) {
   batch.Count(Metric::kCommitSeconds, {}, absl::ToDoubleSeconds(batch.now() - begun));
   batch.Count(Metric::kPauseSeconds, {}, applied.pause_seconds);
   core_.Event(batch, "leap-applied",
-              absl::StrFormat("leap %d (%s, K = %d) from step %d applied at step %d: promised %+.6f nats, paused %.1f ms",
+              absl::StrFormat("leap %d (%s, K = %d) from step %d applied at step %d: promised "
+                              "%+.6f nats, paused %.1f ms",
                               number, applied.predictor, applied.horizon_steps, applied.base_step,
-                              applied.boundary_step, applied.promised_difference, 1e3 * applied.pause_seconds));
+                              applied.boundary_step, applied.promised_difference,
+                              1e3 * applied.pause_seconds));
   OpenAudit(applied, batch);
 }
 
@@ -222,10 +232,12 @@ void LeapMachine::Expired(const std::string& reason, Batch& batch) {
   const uint64_t number = flight_->leap().leap;
   CloseFlight(LeapState::kExpired, reason, batch);
   batch.Count(Metric::kLeaps, {"expired"});
-  core_.Event(batch, "leap-expired", absl::StrCat("leap ", number, ": ", reason), Severity::kWarning);
+  core_.Event(batch, "leap-expired", absl::StrCat("leap ", number, ": ", reason),
+              Severity::kWarning);
 }
 
-// Three ways (core/savings.h). An unknown boundary counts as δ = 0 discarded steps only for `rebase`, which discards none.
+// Three ways (core/savings.h). An unknown boundary counts as δ = 0 discarded steps only for
+// `rebase`, which discards none.
 void LeapMachine::CountSavings(LeapRecord& leap) {
   const LeapSpec& spec = core_.spec().leap;
   const int64_t age = std::max<int64_t>(leap.boundary_step - leap.base_step, 0);
@@ -237,7 +249,8 @@ void LeapMachine::CountSavings(LeapRecord& leap) {
   }
   std::vector<LossPoint> untouched;
   for (const SnapshotRecord& record : history_) {
-    if (record.scored && record.applied_leap == 0) untouched.push_back({record.step, record.gate_loss});
+    if (record.scored && record.applied_leap == 0)
+      untouched.push_back({record.step, record.gate_loss});
   }
   // A policy that leaps in every interval leaves none untouched; then the whole curve has to do.
   const bool enough = untouched.size() >= kFewestPoints;
@@ -274,7 +287,8 @@ void LeapMachine::OpenAudit(const LeapRecord& leap, Batch& batch) {
   if (base == nullptr) return;
   if (!base->record.has_moments) {
     core_.Event(batch, "audit-skipped",
-                absl::StrCat("leap ", leap.leap, ": its base has no moments to train on from"), Severity::kWarning);
+                absl::StrCat("leap ", leap.leap, ": its base has no moments to train on from"),
+                Severity::kWarning);
     return;
   }
   const int64_t target = base->record.data_position + 2 * spec.interval_steps;
@@ -293,8 +307,9 @@ void LeapMachine::SettleAudits(Batch& batch) {
     core_.record.leaps.audit = summary.sentence;
     batch.WriteJob(core_.id());
     batch.Count(Metric::kAudits, {AuditVerdictName(summary.verdict)});
-    core_.Event(batch, "audit", absl::StrFormat("leap %d retained %+.6f nats; %s", audit.leap, audit.gain,
-                                                summary.sentence));
+    core_.Event(batch, "audit",
+                absl::StrFormat("leap %d retained %+.6f nats; %s", audit.leap, audit.gain,
+                                summary.sentence));
     if (summary.verdict == AuditVerdict::kHarms && !core_.record.leaps.policy_off) {
       SwitchOff(summary.sentence, batch);
     }
@@ -307,10 +322,11 @@ void LeapMachine::RollBackIfHarmful(const SettledAudit& audit, Batch& batch) {
   if (bound <= 0 || !(audit.gain < -bound * audit.base_loss)) return;
   const LeapRecord& leap = leaps_.at(audit.leap);
   const std::string reason =
-      absl::StrFormat("leap %d retained %+.6f nats, worse than the bound of %.6f", audit.leap, audit.gain,
-                      -bound * audit.base_loss);
+      absl::StrFormat("leap %d retained %+.6f nats, worse than the bound of %.6f", audit.leap,
+                      audit.gain, -bound * audit.base_loss);
   core_.Event(batch, "rollback-wanted", reason, Severity::kWarning);
-  SendToRanks(RollBack{core_.id(), core_.group.epoch(), leap.leap, leap.boundary_step, reason}, batch);
+  SendToRanks(RollBack{core_.id(), core_.group.epoch(), leap.leap, leap.boundary_step, reason},
+              batch);
 }
 
 void LeapMachine::SwitchOff(const std::string& reason, Batch& batch) {
@@ -328,7 +344,8 @@ void LeapMachine::RollBackRecord(LeapRecord& leap, const std::string& reason, Ba
   leap.reason = reason;
   batch.Write(leap);
   batch.Count(Metric::kLeaps, {"rolled-back"});
-  core_.Event(batch, "leap-rolled-back", absl::StrCat("leap ", leap.leap, ": ", reason), Severity::kWarning);
+  core_.Event(batch, "leap-rolled-back", absl::StrCat("leap ", leap.leap, ": ", reason),
+              Severity::kWarning);
 }
 
 // The state that the new epoch trains on says which leaps are part of it; the ledger follows.
@@ -342,21 +359,24 @@ void LeapMachine::Reconcile(const EpochReady& ready, Batch& batch) {
   }
   for (auto& [number, leap] : leaps_) {
     if (number > ready.last_leap && leap.state == LeapState::kApplied) {
-      RollBackRecord(leap, absl::StrCat("the run went back to step ", ready.step, ", before it"), batch);
+      RollBackRecord(leap, absl::StrCat("the run went back to step ", ready.step, ", before it"),
+                     batch);
     }
   }
   const auto last = leaps_.find(ready.last_leap);
   if (last != leaps_.end() && last->second.state != LeapState::kApplied) {
     if (last->second.state == LeapState::kAborted) {
-      core_.Event(batch, "leap-disagreement",
-                  absl::StrCat("leap ", ready.last_leap, " is part of the weights, but was never decided"),
-                  Severity::kError);
+      core_.Event(
+          batch, "leap-disagreement",
+          absl::StrCat("leap ", ready.last_leap, " is part of the weights, but was never decided"),
+          Severity::kError);
     }
     last->second.state = LeapState::kApplied;
     last->second.reason = absl::StrCat("found applied in the state at step ", ready.step);
     batch.Write(last->second);
   }
-  next_leap_ = std::max(next_leap_, ready.last_leap + 1);  // the state may come from another job's checkpoint
+  next_leap_ = std::max(next_leap_,
+                        ready.last_leap + 1);  // the state may come from another job's checkpoint
   RecountTotals();
   DiscardAfter(ready.step, batch);
 }
@@ -389,12 +409,13 @@ void LeapMachine::Restore(const std::vector<LeapRecord>& leaps,
     next_leap_ = std::max(next_leap_, leap.leap + 1);
     applied_count_ += leap.state == LeapState::kApplied;
     if (leap.retained_known) audits_.Restore(leap.retained_gain);
-    const bool forgotten = batch.Planted(Mutation::kForgetCommitAtRestart) &&
-                           leap.state == LeapState::kCommitted;
+    const bool forgotten =
+        batch.Planted(Mutation::kForgetCommitAtRestart) && leap.state == LeapState::kCommitted;
     if (leap.state != LeapState::kPreparing && leap.state != LeapState::kCommitted) continue;
     flight_.emplace(leap, batch.now());
     flight_->Ask(batch.now() + absl::Seconds(core_.spec().timeouts.commit_seconds));
-    if (flight_->preparing() || forgotten) Abort("the coordinator restarted before it was decided", batch);
+    if (flight_->preparing() || forgotten)
+      Abort("the coordinator restarted before it was decided", batch);
   }
   if (batch.Planted(Mutation::kReuseLeapNumbers)) next_leap_ = 1;
   std::vector<SnapshotRecord> held;

@@ -22,8 +22,8 @@ LeapFlight::Tally LeapFlight::Count(const PrepareVote& vote, int world_size) {
   uint64_t sum = 0;
   for (const auto& [rank, digest] : votes_) sum += digest;
   if (sum == leap_.candidate_digest) return Tally::kCommit;
-  reason_ = absl::StrFormat("digest mismatch: the ranks computed %016x, verifier %s scored %016x", sum,
-                            leap_.verifier, leap_.candidate_digest);
+  reason_ = absl::StrFormat("digest mismatch: the ranks computed %016x, verifier %s scored %016x",
+                            sum, leap_.verifier, leap_.candidate_digest);
   return Tally::kMismatch;
 }
 
@@ -67,20 +67,22 @@ std::string LeapFlight::Disagreement(int world_size) const {
     ++detailed;
     if (seen != nullptr && (outcome.boundary_step != seen->boundary_step ||
                             outcome.weights_digest != seen->weights_digest)) {
-      return absl::StrFormat("leap %d: rank %d applied it at step %d (digest %016x), rank %d at step %d (%016x)",
-                             leap_.leap, rank, outcome.boundary_step, outcome.weights_digest, seen->rank,
-                             seen->boundary_step, seen->weights_digest);
+      return absl::StrFormat(
+          "leap %d: rank %d applied it at step %d (digest %016x), rank %d at step %d (%016x)",
+          leap_.leap, rank, outcome.boundary_step, outcome.weights_digest, seen->rank,
+          seen->boundary_step, seen->weights_digest);
     }
     seen = &outcome;
   }
   const bool complete = seen != nullptr && detailed == world_size;
   if (complete && sum != seen->weights_digest) {
-    return absl::StrFormat("leap %d: the shards add up to %016x, the weights are %016x", leap_.leap, sum,
-                           seen->weights_digest);
+    return absl::StrFormat("leap %d: the shards add up to %016x, the weights are %016x", leap_.leap,
+                           sum, seen->weights_digest);
   }
-  if (seen != nullptr && leap_.commit_rule == "replace" && seen->weights_digest != leap_.candidate_digest) {
-    return absl::StrFormat("leap %d: the weights became %016x, not %016x that was verified", leap_.leap,
-                           seen->weights_digest, leap_.candidate_digest);
+  if (seen != nullptr && leap_.commit_rule == "replace" &&
+      seen->weights_digest != leap_.candidate_digest) {
+    return absl::StrFormat("leap %d: the weights became %016x, not %016x that was verified",
+                           leap_.leap, seen->weights_digest, leap_.candidate_digest);
   }
   return "";
 }

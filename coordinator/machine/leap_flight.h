@@ -1,5 +1,6 @@
-// One leap on its way, from PREPARE to what became of it: collects the ranks' votes and outcomes and says what they add
-// up to. At most one is in flight per job. It sends nothing and writes nothing; LeapMachine does, by its answers.
+// One leap on its way, from PREPARE to what became of it: collects the ranks' votes and outcomes
+// and says what they add up to. At most one is in flight per job. It sends nothing and writes
+// nothing; LeapMachine does, by its answers.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +33,8 @@ class LeapFlight {
   absl::Time deadline() const { return deadline_; }
   void set_deadline(absl::Time deadline) { deadline_ = deadline; }
 
-  // Counts a rank's vote. kCommit: every rank recomputed its shard, and the shards add up to the digest that was
-  // verified.
+  // Counts a rank's vote. kCommit: every rank recomputed its shard, and the shards add up to the
+  // digest that was verified.
   enum class Tally { kWait, kCommit, kAbort, kMismatch };
   Tally Count(const PrepareVote& vote, int world_size);
   bool Voted(int rank) const { return votes_.contains(rank); }

@@ -1,4 +1,5 @@
-// Entry points, snapshots and tasks. Verdicts: leap_verdict.cc; commit, savings, audits: leap_commit.cc.
+// Entry points, snapshots and tasks. Verdicts: leap_verdict.cc; commit, savings, audits:
+// leap_commit.cc.
 #include "coordinator/machine/leap_machine.h"
 
 #include <algorithm>
@@ -133,8 +134,8 @@ void LeapMachine::OnSnapshotTaken(const SnapshotTaken& shard, Batch& batch) {
 
 void LeapMachine::CheckContradictions(const ShardAdded& added) {
   if (added.contradictions.empty()) return;
-  // A rank is the odd one out if both its neighbours contradict it: the one that digested its shard, and the one whose
-  // shard it digested. One contradiction alone has two suspects.
+  // A rank is the odd one out if both its neighbours contradict it: the one that digested its
+  // shard, and the one whose shard it digested. One contradiction alone has two suspects.
   int odd = -1;
   for (const auto& [neighbor, owner] : added.contradictions) {
     const bool both = std::ranges::any_of(added.contradictions, [&, o = owner](const auto& other) {
@@ -144,16 +145,20 @@ void LeapMachine::CheckContradictions(const ShardAdded& added) {
   }
   const auto& [neighbor, owner] = added.contradictions.front();
   const int64_t step = added.complete->record.step;
-  alarm_ = Alarm{.reason = odd >= 0
-                     ? absl::StrCat("silent corruption at step ", step, ": both neighbours contradict rank ", odd)
-                     : absl::StrCat("silent corruption at step ", step, ": ranks ", neighbor, " and ", owner,
-                                    " digest the same shard differently, and nobody can tell which is right"),
-                 .expel_rank = std::max(odd, -1),
-                 .back_to_checkpoint = odd < 0};
+  alarm_ = Alarm{
+      .reason = odd >= 0
+                    ? absl::StrCat("silent corruption at step ", step,
+                                   ": both neighbours contradict rank ", odd)
+                    : absl::StrCat(
+                          "silent corruption at step ", step, ": ranks ", neighbor, " and ", owner,
+                          " digest the same shard differently, and nobody can tell which is right"),
+      .expel_rank = std::max(odd, -1),
+      .back_to_checkpoint = odd < 0};
 }
 
-// The newest snapshot is the one to leap from: what belongs to older ones ends, except audits, and a baseline that is
-// being scored (it is telemetry, and with verifiers slower than Δ nothing would ever be scored otherwise).
+// The newest snapshot is the one to leap from: what belongs to older ones ends, except audits, and
+// a baseline that is being scored (it is telemetry, and with verifiers slower than Δ nothing would
+// ever be scored otherwise).
 void LeapMachine::Supersede(int64_t newest_step, Batch& batch) {
   if (flight_.has_value() && flight_->preparing()) {
     Abort("superseded: the next snapshot came first", batch);
@@ -170,8 +175,9 @@ void LeapMachine::Supersede(int64_t newest_step, Batch& batch) {
   round_.reset();
   for (const uint64_t leap : audits_.TakeMissed(book_.Newest()->record.data_position,
                                                 2 * core_.spec().leap.interval_steps)) {
-    core_.Event(batch, "audit-missed",
-                absl::StrCat("leap ", leap, ": the main run has no baseline at the step to compare"));
+    core_.Event(
+        batch, "audit-missed",
+        absl::StrCat("leap ", leap, ": the main run has no baseline at the step to compare"));
   }
 }
 
@@ -180,12 +186,13 @@ void LeapMachine::StartRound(const HeldSnapshot& base, Batch& batch) {
   round_ = Round{.base_step = record.step, .regime = regimes_.current().regime};
   board_.Add({.kind = Task::Kind::kBaseline, .base_step = record.step});
   if (core_.spec().leap.enabled) {
-    const Plan plan = planner_.PlanFor({.base_step = record.step,
-                                        .snapshots_held = book_.Consecutive(),
-                                        .regime = regimes_.current(),
-                                        .verifiers_free = std::max(board_.free() - 1, 1),
-                                        .policy_off = core_.record.leaps.policy_off,
-                                        .expected_verdict_age_steps = static_cast<int64_t>(expected_age_)});
+    const Plan plan =
+        planner_.PlanFor({.base_step = record.step,
+                          .snapshots_held = book_.Consecutive(),
+                          .regime = regimes_.current(),
+                          .verifiers_free = std::max(board_.free() - 1, 1),
+                          .policy_off = core_.record.leaps.policy_off,
+                          .expected_verdict_age_steps = static_cast<int64_t>(expected_age_)});
     pause_reason_ = plan.candidates.empty() ? plan.sentence : "";
     for (const CandidateKey& key : plan.candidates) {
       if (needs_[key.predictor].moments && !record.has_moments) continue;
@@ -265,7 +272,8 @@ AppliedLeap LeapMachine::AppliedAt(const SnapshotRecord& snapshot) const {
 void LeapMachine::GiveUp(const WorkItem& item, Batch& batch) {
   if (item.kind == Task::Kind::kAudit) {
     audits_.GiveUp(item.leap);
-    core_.Event(batch, "audit-given-up", absl::StrCat("leap ", item.leap, ": no verifier could train the fork"),
+    core_.Event(batch, "audit-given-up",
+                absl::StrCat("leap ", item.leap, ": no verifier could train the fork"),
                 Severity::kWarning);
     return;
   }

@@ -1,16 +1,18 @@
-// Speculation and commit of one job: snapshots in, tasks out; results in, verdict; PREPARE, votes, the durable COMMIT,
-// outcomes; then savings and the retained-gain audit. protocol.md, "The cycle", steps 3 to 8:
+// Speculation and commit of one job: snapshots in, tasks out; results in, verdict; PREPARE, votes,
+// the durable COMMIT, outcomes; then savings and the retained-gain audit. protocol.md, "The cycle",
+// steps 3 to 8:
 //
 //   step                          here
-//   3 fingerprint and baseline    OnSnapshotTaken -> StartRound -> Dispatch; OnTaskResult -> ScoreBaseline
-//   4 candidates                  StartRound (core/planner.h) -> Dispatch
-//   5 verdict                     MaybeJudge -> JudgeRound (core/acceptance.h)
-//   6 commit, by reference        BeginLeap -> durable -> Prepare; OnVote -> durable -> Decide(commit)
-//   7 apply at one boundary       in the data plane; OnOutcome hears of it
-//   8 after                       Applied (core/savings.h), SettleAudits (core/audit.h)
+//   3 fingerprint and baseline    OnSnapshotTaken -> StartRound -> Dispatch; OnTaskResult ->
+//   ScoreBaseline 4 candidates                  StartRound (core/planner.h) -> Dispatch 5 verdict
+//   MaybeJudge -> JudgeRound (core/acceptance.h) 6 commit, by reference        BeginLeap -> durable
+//   -> Prepare; OnVote -> durable -> Decide(commit) 7 apply at one boundary       in the data
+//   plane; OnOutcome hears of it 8 after                       Applied (core/savings.h),
+//   SettleAudits (core/audit.h)
 //
-// Whoever calls has checked that the sender belongs to the job's current epoch; what leap, task or snapshot a message is
-// about is checked here, and a stale one is answered as stale. Part of JobMachine, same thread.
+// Whoever calls has checked that the sender belongs to the job's current epoch; what leap, task or
+// snapshot a message is about is checked here, and a stale one is answered as stale. Part of
+// JobMachine, same thread.
 #pragma once
 
 #include <cstdint>
@@ -49,8 +51,8 @@ class LeapMachine {
   LeapMachine(JobCore& core, uint64_t seed);
 
   // ---- the group ----
-  // The epoch's ranks are training; `ready` is what they agreed on. Settles a leap left in doubt and puts the ledger in
-  // step with a run that went back to a checkpoint.
+  // The epoch's ranks are training; `ready` is what they agreed on. Settles a leap left in doubt
+  // and puts the ledger in step with a run that went back to a checkpoint.
   void OnEpochFormed(const EpochReady& ready, Batch& batch);
   // No epoch stands: a leap in PREPARE is aborted, all tasks are dropped.
   void OnEpochBroken(absl::string_view reason, Batch& batch);
@@ -86,7 +88,8 @@ class LeapMachine {
   // Why no leap is being made just now; empty: nothing stands against it.
   const std::string& pause_reason() const { return pause_reason_; }
 
-  // Rows of this job, in the order of Ledger; called once, before any event. A leap in PREPARE is aborted.
+  // Rows of this job, in the order of Ledger; called once, before any event. A leap in PREPARE is
+  // aborted.
   void Restore(const std::vector<LeapRecord>& leaps, const std::vector<SnapshotRecord>& snapshots,
                const std::vector<CandidateRecord>& candidates, Batch& batch);
 
@@ -106,7 +109,7 @@ class LeapMachine {
     Regime regime = Regime::kUnknown;  // as known when it was planned
     std::vector<float> baseline;       // empty: not scored yet
     std::vector<Scored> results;
-    int outstanding = 0;               // candidates planned and neither scored nor given up
+    int outstanding = 0;  // candidates planned and neither scored nor given up
     int planned = 0;
     bool judged = false;
   };
@@ -175,8 +178,8 @@ class LeapMachine {
   uint64_t next_leap_ = 1;
   uint64_t next_task_ = 1;
   int64_t applied_count_ = 0;
-  double expected_age_ = 0;             // of a verdict, in steps: decayed mean
-  std::string mismatch_verifier_;       // of the last digest mismatch, if no leap was applied since
+  double expected_age_ = 0;        // of a verdict, in steps: decayed mean
+  std::string mismatch_verifier_;  // of the last digest mismatch, if no leap was applied since
   std::string pause_reason_;
 };
 

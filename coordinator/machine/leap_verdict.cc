@@ -41,8 +41,9 @@ std::string LeapMachine::Refusal(const WorkItem& item, const TaskResult& result,
   if (item.kind == Task::Kind::kBaseline && base != nullptr &&
       result.digest != base->record.weights_digest) {
     *cause = "digest";
-    return absl::StrFormat("scored weights with digest %016x at step %d, where the ranks have %016x",
-                           result.digest, item.base_step, base->record.weights_digest);
+    return absl::StrFormat(
+        "scored weights with digest %016x at step %d, where the ranks have %016x", result.digest,
+        item.base_step, base->record.weights_digest);
   }
   // A candidate may have any loss; the base may not, unless the training itself has none.
   if (item.kind != Task::Kind::kCandidate && !AllFinite(result.gate_losses) &&
@@ -65,8 +66,8 @@ void LeapMachine::OnTaskResult(const Agent& agent, const TaskResult& result, Bat
   if (!result.ok) {
     batch.Count(Metric::kTasks, {kind, "failed"});
     if (++scorer.errors >= batch.options().max_verifier_errors) {
-      Quarantine(agent.name, "errors", absl::StrCat("failed ", scorer.errors, " tasks in a row: ", result.error),
-                 batch);
+      Quarantine(agent.name, "errors",
+                 absl::StrCat("failed ", scorer.errors, " tasks in a row: ", result.error), batch);
     }
     if (!board_.Retry(*item, batch.options().max_task_attempts)) GiveUp(*item, batch);
     return Dispatch(batch);
@@ -141,12 +142,13 @@ void LeapMachine::ScoreBaseline(const Agent& agent, const TaskResult& result, Ba
   const auto place = std::ranges::lower_bound(curve_, point.step, {}, &LossPoint::step);
   curve_.insert(place, point);
   batch.WriteJob(core_.id());
-  batch.Log({.severity = Severity::kDebug,
-             .event = "baseline",
-             .job = core_.id(),
-             .epoch = core_.group.epoch(),
-             .step = result.base_step,
-             .sentence = absl::StrFormat("gate loss %.6f by %s: %s", loss, agent.name, reading.reason)});
+  batch.Log(
+      {.severity = Severity::kDebug,
+       .event = "baseline",
+       .job = core_.id(),
+       .epoch = core_.group.epoch(),
+       .step = result.base_step,
+       .sentence = absl::StrFormat("gate loss %.6f by %s: %s", loss, agent.name, reading.reason)});
   if (round_.has_value() && round_->base_step == result.base_step) {
     round_->baseline = result.gate_losses;
     MaybeJudge(batch);
@@ -179,8 +181,8 @@ int64_t LeapMachine::VerdictAge() const {
   return std::max<int64_t>(core_.group.step() - round_->base_step, 0);
 }
 
-// Every candidate gets its own verdict; of those that passed, the best by loss is committed unless something stands
-// against it.
+// Every candidate gets its own verdict; of those that passed, the best by loss is committed unless
+// something stands against it.
 void LeapMachine::JudgeRound(bool superseded, Batch& batch) {
   round_->judged = true;
   if (round_->results.empty()) return;
@@ -195,7 +197,8 @@ void LeapMachine::JudgeRound(bool superseded, Batch& batch) {
   Scored* best = nullptr;
   for (Scored& scored : round_->results) {
     JudgeCandidate(scored, history);
-    const bool eligible = scored.verdict.accepted && scored.verdict.reason == VerdictReason::kAccepted;
+    const bool eligible =
+        scored.verdict.accepted && scored.verdict.reason == VerdictReason::kAccepted;
     if (eligible && (best == nullptr || scored.verdict.loss < best->verdict.loss)) best = &scored;
   }
   for (Scored& scored : round_->results) {
@@ -232,7 +235,8 @@ void LeapMachine::JudgeCandidate(Scored& scored, const std::vector<double>& hist
     absl::StrAppend(&verdict.sentence, "; ", why);
   };
   if (core_.record.leaps.policy_off) {
-    deny(VerdictReason::kPolicyOff, absl::StrCat("the policy is off: ", core_.record.policy_off_reason));
+    deny(VerdictReason::kPolicyOff,
+         absl::StrCat("the policy is off: ", core_.record.policy_off_reason));
   } else if (std::ranges::find(leap.regimes, regime) == leap.regimes.end()) {
     deny(VerdictReason::kRegime, absl::StrCat("the policy does not leap in regime ", regime));
   } else if (leap.commit_rule == CommitRule::kReplace && scored.key.horizon_steps <= VerdictAge()) {
@@ -244,12 +248,13 @@ void LeapMachine::JudgeCandidate(Scored& scored, const std::vector<double>& hist
 
 // Why the best candidate is not committed although it passed.
 std::pair<VerdictReason, std::string> LeapMachine::Objection(bool superseded,
-                                                            const Batch& batch) const {
+                                                             const Batch& batch) const {
   if (superseded) return {VerdictReason::kSuperseded, "the next snapshot came first"};
   if (!core_.spec().leap.commit) return {VerdictReason::kDryRun, "leap.commit is false"};
   if (!core_.group.Formed()) return {VerdictReason::kSuperseded, "no epoch stands"};
   if (flight_.has_value() && !batch.Planted(Mutation::kTwoLeapsInFlight)) {
-    return {VerdictReason::kSuperseded, absl::StrCat("leap ", flight_->leap().leap, " is still in flight")};
+    return {VerdictReason::kSuperseded,
+            absl::StrCat("leap ", flight_->leap().leap, " is still in flight")};
   }
   if (!core_.ledger_ok) {
     return {VerdictReason::kSuperseded, "the ledger cannot be written, so nothing is decided"};

@@ -27,8 +27,8 @@ bool AnyLive(const std::vector<FormerMember>& members, Presence presence) {
   });
 }
 
-// What a wait, as such, settles: an away member that is overdue, a silence that has lasted too long, a closed session
-// that nobody is left to confirm.
+// What a wait, as such, settles: an away member that is overdue, a silence that has lasted too
+// long, a closed session that nobody is left to confirm.
 std::vector<FormerMember> Settle(absl::Time now, std::vector<FormerMember> members,
                                  const MembershipOptions& options) {
   const bool live_here = AnyLive(members, Presence::kAlive);
@@ -59,14 +59,17 @@ std::string Objection(const std::vector<FormerMember>& members, const Membership
   const int not_dead = static_cast<int>(members.size()) - Count(members, Presence::kDead);
   if (!options.guard) return "";
   if (alive * 2 < not_dead) {
-    return absl::StrCat("only ", alive, " of ", not_dead, " main workers can be reached, too few to go on without ",
-                        Names(members, Presence::kSilent), "; it goes on when they come back, are started again, or "
+    return absl::StrCat("only ", alive, " of ", not_dead,
+                        " main workers can be reached, too few to go on without ",
+                        Names(members, Presence::kSilent),
+                        "; it goes on when they come back, are started again, or "
                         "stay silent for as long as timeouts.job_start_seconds");
   }
   const bool live_here = AnyLive(members, Presence::kAlive);
   if (!live_here && AnyLive(members, Presence::kSilent)) {
     return absl::StrCat("nobody who can be reached holds the job's state; waits for ",
-                        Names(members, Presence::kSilent), " to come back, to be started again, or to stay silent "
+                        Names(members, Presence::kSilent),
+                        " to come back, to be started again, or to stay silent "
                         "for as long as timeouts.job_start_seconds");
   }
   return "";
@@ -102,9 +105,10 @@ std::string FormReason(const std::vector<FormerMember>& former, const std::vecto
         former, [&](const FormerMember& member) { return member.agent == seat.agent; });
     if (!was) newcomers.push_back(seat.agent);
   }
-  return absl::StrCat(seats.size(), " main workers",
-                      newcomers.empty() ? "" : absl::StrCat(", new: ", absl::StrJoin(newcomers, ", ")),
-                      from_checkpoint ? ", from the newest checkpoint" : ", state from a peer");
+  return absl::StrCat(
+      seats.size(), " main workers",
+      newcomers.empty() ? "" : absl::StrCat(", new: ", absl::StrJoin(newcomers, ", ")),
+      from_checkpoint ? ", from the newest checkpoint" : ", state from a peer");
 }
 
 }  // namespace
@@ -132,19 +136,21 @@ MembershipDecision DecideMembers(absl::Time now, const MembershipState& state,
   }
   MembershipDecision decision{.form = true, .seats = FillSeats(state, former, options.replace)};
   const int seats = static_cast<int>(decision.seats.size());
-  const bool grace_over = !former.empty() && (!options.replace || now - state.broken >= options.grace);
+  const bool grace_over =
+      !former.empty() && (!options.replace || now - state.broken >= options.grace);
   const int needed = grace_over ? std::max(state.min_replicas, 1) : state.replicas;
   if (seats < needed) {
-    return Wait(absl::StrCat("waits for ", needed - seats, " more main worker", needed - seats == 1 ? "" : "s",
-                             ": ", seats, " of ", needed, " are here; start leap-worker or free one"));
+    return Wait(absl::StrCat("waits for ", needed - seats, " more main worker",
+                             needed - seats == 1 ? "" : "s", ": ", seats, " of ", needed,
+                             " are here; start leap-worker or free one"));
   }
   decision.from_checkpoint = std::ranges::none_of(decision.seats, &Seat::live);
   decision.reason = FormReason(former, decision.seats, decision.from_checkpoint);
   return decision;
 }
 
-BreakDecision DecideBreak(absl::Time now, const StandingEpoch& epoch, absl::Duration collective_grace,
-                          bool guard) {
+BreakDecision DecideBreak(absl::Time now, const StandingEpoch& epoch,
+                          absl::Duration collective_grace, bool guard) {
   const std::vector<FormerMember>& members = epoch.members;
   const bool failed = epoch.collective_failed.has_value();
   if (failed && now - *epoch.collective_failed < collective_grace) {
@@ -162,9 +168,10 @@ BreakDecision DecideBreak(absl::Time now, const StandingEpoch& epoch, absl::Dura
   const int not_dead = static_cast<int>(members.size()) - Count(members, Presence::kDead);
   const bool only_silent = !failed && Count(members, Presence::kDead) == 0;
   if (only_silent && guard && here * 2 < not_dead) {
-    return {.reason = absl::StrCat("cannot reach ", Names(members, Presence::kSilent),
-                                   ", the larger part of the group: it may be training on, so it is left alone until "
-                                   "it comes back, a collective fails, or its machines are started again")};
+    return {.reason = absl::StrCat(
+                "cannot reach ", Names(members, Presence::kSilent),
+                ", the larger part of the group: it may be training on, so it is left alone until "
+                "it comes back, a collective fails, or its machines are started again")};
   }
   decision.broken = true;
   decision.cause = decision.lost.empty() ? "collective-failed" : "worker-lost";
@@ -172,8 +179,9 @@ BreakDecision DecideBreak(absl::Time now, const StandingEpoch& epoch, absl::Dura
   for (const int rank : decision.lost) {
     names.push_back(absl::StrCat("rank ", rank, " (", members[rank].agent, ")"));
   }
-  decision.reason = names.empty() ? std::string("a collective failed though every main worker is here")
-                                  : absl::StrCat("lost ", absl::StrJoin(names, ", "));
+  decision.reason = names.empty()
+                        ? std::string("a collective failed though every main worker is here")
+                        : absl::StrCat("lost ", absl::StrJoin(names, ", "));
   return decision;
 }
 

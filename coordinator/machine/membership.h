@@ -1,17 +1,20 @@
-// Who makes up a job's main group: pure functions of (now, what is known, options), each with its reason.
+// Who makes up a job's main group: pure functions of (now, what is known, options), each with its
+// reason.
 //
 // Presence of a member of the last epoch:
 //   alive   its session is open and its lease fresh
 //   away    its session closed, its lease is still fresh: it may come back, so it is waited for
-//   silent  its lease is over and nothing else is known: dead, stopped, or cut off from us (maybe not from its peers)
-//   dead    known to be gone: another process has its name, it said Goodbye, it was expelled, or its session closed
+//   silent  its lease is over and nothing else is known: dead, stopped, or cut off from us (maybe
+//   not from its peers) dead    known to be gone: another process has its name, it said Goodbye, it
+//   was expelled, or its session closed
 //           and a peer's collective failed
 // Dead by lease or by a collective's error, whichever is first; a closed session alone is no death.
 //
-// The guard (protocol.md, "network splits the group"; docs/decisions, "The coordinator has the casting vote"): a new
-// epoch needs survivors * 2 >= members of the last epoch that are not dead. In a tie the coordinator's side goes ahead.
-// A silent group is never replaced by a group of strangers: if nobody who holds the job's state is here and somebody
-// silent may hold it, the job waits, at most `silent_death`, after which silence is taken for death.
+// The guard (protocol.md, "network splits the group"; docs/decisions, "The coordinator has the
+// casting vote"): a new epoch needs survivors * 2 >= members of the last epoch that are not dead.
+// In a tie the coordinator's side goes ahead. A silent group is never replaced by a group of
+// strangers: if nobody who holds the job's state is here and somebody silent may hold it, the job
+// waits, at most `silent_death`, after which silence is taken for death.
 #pragma once
 
 #include <cstdint>
@@ -31,9 +34,9 @@ struct FormerMember {
   std::string agent;
   uint64_t incarnation = 0;
   Presence presence = Presence::kAlive;
-  bool live = false;  // holds the job's state: was ready in an epoch, and not released since
-  bool closed = false;                              // its machine closed the session (it was not mere silence)
-  absl::Time last_seen = absl::InfinitePast();      // last sign of life, or when the session closed
+  bool live = false;    // holds the job's state: was ready in an epoch, and not released since
+  bool closed = false;  // its machine closed the session (it was not mere silence)
+  absl::Time last_seen = absl::InfinitePast();  // last sign of life, or when the session closed
 };
 
 // Somebody who can take a rank.
@@ -46,16 +49,17 @@ struct MembershipState {
   int replicas = 1;
   int min_replicas = 1;
   std::vector<FormerMember> former;  // empty: the job's first epoch
-  std::vector<Spare> spares;         // the best first: idle workers, then verifiers that can stand in
+  std::vector<Spare> spares;  // the best first: idle workers, then verifiers that can stand in
   absl::Time broken = absl::InfinitePast();  // since when there is no group
 };
 
 struct MembershipOptions {
-  bool replace = true;                // fill the rank of a lost member; false: shrink at once
-  absl::Duration grace;               // how long to wait for a replacement before going on with fewer
-  absl::Duration reconnect_grace;     // how long to wait for a closed session while a live member is here
+  bool replace = true;   // fill the rank of a lost member; false: shrink at once
+  absl::Duration grace;  // how long to wait for a replacement before going on with fewer
+  absl::Duration
+      reconnect_grace;  // how long to wait for a closed session while a live member is here
   absl::Duration silent_death;
-  bool guard = true;                  // false only as a planted bug
+  bool guard = true;  // false only as a planted bug
 };
 
 struct Seat {
@@ -65,10 +69,10 @@ struct Seat {
 };
 
 struct MembershipDecision {
-  bool form = false;           // false: wait
-  std::vector<Seat> seats;     // form: in order of rank
+  bool form = false;        // false: wait
+  std::vector<Seat> seats;  // form: in order of rank
   bool from_checkpoint = false;
-  std::string reason;          // form: what changed; wait: for what, and what would resolve it
+  std::string reason;  // form: what changed; wait: for what, and what would resolve it
 };
 
 // The next epoch's members while no epoch stands.
@@ -82,11 +86,11 @@ struct StandingEpoch {
 };
 struct BreakDecision {
   bool broken = false;
-  std::vector<int> lost;      // ranks, as indices into members; empty: nobody is known to be lost
-  std::string cause;          // "worker-lost" | "collective-failed"
-  std::string reason;         // broken: why; else empty, or what is amiss and what is waited for
+  std::vector<int> lost;  // ranks, as indices into members; empty: nobody is known to be lost
+  std::string cause;      // "worker-lost" | "collective-failed"
+  std::string reason;     // broken: why; else empty, or what is amiss and what is waited for
 };
-BreakDecision DecideBreak(absl::Time now, const StandingEpoch& epoch, absl::Duration collective_grace,
-                          bool guard = true);
+BreakDecision DecideBreak(absl::Time now, const StandingEpoch& epoch,
+                          absl::Duration collective_grace, bool guard = true);
 
 }  // namespace leap::machine

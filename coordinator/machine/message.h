@@ -1,18 +1,21 @@
-// What agents and the coordinator say to each other, as plain values: leap/v1/agent.proto one to one (same names, same
-// meaning, same units), plus the parts of leap/v1/job.proto that they carry. The skin translates; nothing here knows
-// proto or gRPC.
+// What agents and the coordinator say to each other, as plain values: leap/v1/agent.proto one to
+// one (same names, same meaning, same units), plus the parts of leap/v1/job.proto that they carry.
+// The skin translates; nothing here knows proto or gRPC.
 //
-// A session is an ordered stream that may break at any moment; what was on its way is then lost. Two rules make that
-// harmless, and the machines rely on both:
-//   1. Everything the coordinator sends is safe to receive twice. A repeated AssignWorker of the epoch the agent is in
-//      is answered with its EpochReady once more (the stored one); a repeated Prepare with the stored vote; a repeated
-//      Decide with what became of the leap (a leap that is unknown or expired here: applied = false); a repeated Task
-//      with its result.
-//   2. After a reconnect the agent says Hello with what it holds, then repeats what may have been lost and still
-//      stands: CollectiveFailed while it is stopped by one, JobEnded until it is released, the newest
-//      CheckpointWritten, results of tasks not cancelled since.
-// AssignWorker and AssignVerifier replace whatever the agent was doing; AbortEpoch ends every epoch up to and including
-// the one it names. An agent that has been released reports Heartbeat.job = "" (or Hello.job = ""); only then is it given to another job.
+// A session is an ordered stream that may break at any moment; what was on its way is then lost.
+// Two rules make that harmless, and the machines rely on both:
+//   1. Everything the coordinator sends is safe to receive twice. A repeated AssignWorker of the
+//   epoch the agent is in
+//      is answered with its EpochReady once more (the stored one); a repeated Prepare with the
+//      stored vote; a repeated Decide with what became of the leap (a leap that is unknown or
+//      expired here: applied = false); a repeated Task with its result.
+//   2. After a reconnect the agent says Hello with what it holds, then repeats what may have been
+//   lost and still
+//      stands: CollectiveFailed while it is stopped by one, JobEnded until it is released, the
+//      newest CheckpointWritten, results of tasks not cancelled since.
+// AssignWorker and AssignVerifier replace whatever the agent was doing; AbortEpoch ends every epoch
+// up to and including the one it names. An agent that has been released reports Heartbeat.job = ""
+// (or Hello.job = ""); only then is it given to another job.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +34,8 @@ enum class Role { kUnspecified = 0, kWorker = 1, kVerifier = 2 };
 // ---- parts (job.proto) ----
 
 // A member of the main group (rank >= 0) or a verifier of the job (rank -1).
-// `state` in AssignWorker: "live" (holds the job's state; the newest of these is broadcast) or "joining" (whatever it
-// holds is not the job's state).
+// `state` in AssignWorker: "live" (holds the job's state; the newest of these is broadcast) or
+// "joining" (whatever it holds is not the job's state).
 struct Member {
   std::string agent;
   uint64_t incarnation = 0;
@@ -82,7 +85,7 @@ struct Hello {
   std::string data_address;
   std::string store_address;  // empty: cannot be a main worker
   std::string version;
-  std::string job;            // empty: idle
+  std::string job;  // empty: idle
   uint64_t epoch = 0;
   int64_t step = 0;
   int64_t leaps_applied = 0;
@@ -320,7 +323,8 @@ struct Stale {
   std::string what;
 };
 
-// Undo `leap`: state of before its boundary, from the ring. No message on the wire yet: the skin logs it.
+// Undo `leap`: state of before its boundary, from the ring. No message on the wire yet: the skin
+// logs it.
 struct RollBack {
   std::string job;
   uint64_t epoch = 0;

@@ -11,27 +11,28 @@ namespace leap::machine {
 // Planted protocol bugs, for the simulation's mutation check (tests/sim). kNone in production.
 enum class Mutation {
   kNone,
-  kCountStaleVotes,        // a vote is counted for whatever leap is being prepared
-  kCommitBeforeDurable,    // Decide(commit) leaves with the record instead of after it
-  kPrepareBeforeDurable,   // Prepare leaves with the record: a crash hands out the leap's number twice
-  kIgnoreVoteDigests,      // commits although the ranks' shards do not add up to what was verified
-  kCommitOnMajority,       // does not wait for every rank's vote
-  kKeepLeapAcrossEpochs,   // a leap in PREPARE survives a change of epoch
-  kReuseEpoch,             // a new group under the old epoch's number
-  kNoMajorityGuard,        // a minority may form an epoch
-  kTwoLeapsInFlight,       // the next leap does not wait for the last one's outcome
-  kAcceptOldIncarnation,   // messages of a process that was replaced are counted
-  kAcceptOldEpoch,         // messages of an epoch that is over are counted
-  kCheckpointDespitePeers, // goes back to a checkpoint although a peer holds live state
-  kForgetCommitAtRestart,  // a COMMITTED leap is written off by a restart
-  kReuseLeapNumbers,       // leap numbers begin at 1 again after a restart
-  kTrustEveryDigest,       // a verifier's digest of the base is not compared
-  kIgnoreUnequalRanks,     // an epoch is accepted although its ranks report unequal weights
-  kIgnoreNeighborDigests,  // silent corruption is not looked for
-  kEndBeforeDurable,       // the workers are released before the job's end is in the ledger
-  kNewcomersAreLive,       // a newcomer without state counts as a holder of live state
-  kApplyOnFirstOutcome,    // one rank's word settles a leap, whatever the others say
-  kUseQuarantined,         // a verifier in quarantine goes on scoring
+  kCountStaleVotes,         // a vote is counted for whatever leap is being prepared
+  kCommitBeforeDurable,     // Decide(commit) leaves with the record instead of after it
+  kPrepareBeforeDurable,    // Prepare leaves with the record: a crash hands out the leap's number
+                            // twice
+  kIgnoreVoteDigests,       // commits although the ranks' shards do not add up to what was verified
+  kCommitOnMajority,        // does not wait for every rank's vote
+  kKeepLeapAcrossEpochs,    // a leap in PREPARE survives a change of epoch
+  kReuseEpoch,              // a new group under the old epoch's number
+  kNoMajorityGuard,         // a minority may form an epoch
+  kTwoLeapsInFlight,        // the next leap does not wait for the last one's outcome
+  kAcceptOldIncarnation,    // messages of a process that was replaced are counted
+  kAcceptOldEpoch,          // messages of an epoch that is over are counted
+  kCheckpointDespitePeers,  // goes back to a checkpoint although a peer holds live state
+  kForgetCommitAtRestart,   // a COMMITTED leap is written off by a restart
+  kReuseLeapNumbers,        // leap numbers begin at 1 again after a restart
+  kTrustEveryDigest,        // a verifier's digest of the base is not compared
+  kIgnoreUnequalRanks,      // an epoch is accepted although its ranks report unequal weights
+  kIgnoreNeighborDigests,   // silent corruption is not looked for
+  kEndBeforeDurable,        // the workers are released before the job's end is in the ledger
+  kNewcomersAreLive,        // a newcomer without state counts as a holder of live state
+  kApplyOnFirstOutcome,     // one rank's word settles a leap, whatever the others say
+  kUseQuarantined,          // a verifier in quarantine goes on scoring
 };
 
 struct ClusterOptions {
@@ -43,9 +44,11 @@ struct ClusterOptions {
 
   // After a collective's error: how long to listen whose session closed.
   absl::Duration collective_grace = absl::Milliseconds(200);
-  // While no epoch stands: how long a member with a closed session is waited for if another one is here.
+  // While no epoch stands: how long a member with a closed session is waited for if another one is
+  // here.
   absl::Duration reconnect_grace = absl::Seconds(1);
-  // Pause before an epoch is tried again after it failed to form: doubled from the first to the second.
+  // Pause before an epoch is tried again after it failed to form: doubled from the first to the
+  // second.
   absl::Duration formation_retry_min = absl::Milliseconds(100);
   absl::Duration formation_retry_max = absl::Seconds(10);
   // Pause before a decision that could not be written is tried again.
@@ -57,11 +60,12 @@ struct ClusterOptions {
   // An agent that has no job and is gone for so long is forgotten.
   absl::Duration forget_agents = absl::Hours(1);
 
-  size_t max_jobs = 1000;          // queued and running; ended ones are forgotten beyond, oldest first
+  size_t max_jobs = 1000;  // queued and running; ended ones are forgotten beyond, oldest first
   size_t max_agents = 10'000;
-  size_t max_unwritten = 10'000;   // rows that wait for a ledger that cannot be written; beyond: oldest events go
+  size_t max_unwritten =
+      10'000;  // rows that wait for a ledger that cannot be written; beyond: oldest events go
   int max_task_attempts = 3;
-  int max_verifier_errors = 5;     // in a row; then quarantine
+  int max_verifier_errors = 5;  // in a row; then quarantine
 
   Mutation mutation = Mutation::kNone;
 };

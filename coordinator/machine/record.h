@@ -1,9 +1,10 @@
-// The ledger, row by row, as plain values. Every row is an upsert: the key in its comment, the newest value wins. All
-// records of one batch are written in one durable transaction (action.h).
+// The ledger, row by row, as plain values. Every row is an upsert: the key in its comment, the
+// newest value wins. All records of one batch are written in one durable transaction (action.h).
 //
-// Rows are facts or decisions. A fact (snapshot, candidate, event, agent) that could not be written is written again
-// later, as it is. A decision (job, epoch, leap, budget) that could not be written was not taken: the machine writes
-// the row that still holds instead. What the machines need to go on after a restart is in `Ledger`.
+// Rows are facts or decisions. A fact (snapshot, candidate, event, agent) that could not be written
+// is written again later, as it is. A decision (job, epoch, leap, budget) that could not be written
+// was not taken: the machine writes the row that still holds instead. What the machines need to go
+// on after a restart is in `Ledger`.
 #pragma once
 
 #include <cstdint>
@@ -88,16 +89,16 @@ struct JobRecord {
   std::string name;
   std::string request_id;  // empty: none given
   std::string submitter;
-  std::string spec_yaml;   // resolved
+  std::string spec_yaml;  // resolved
   JobSpec spec;
   int64_t queue_number = 0;  // order of creation
   JobState state = JobState::kUnspecified;
   std::string state_reason;
-  absl::Time state_time = absl::InfinitePast();   // InfinitePast in any time of a row: not yet
+  absl::Time state_time = absl::InfinitePast();  // InfinitePast in any time of a row: not yet
   absl::Time create_time = absl::InfinitePast();
   absl::Time start_time = absl::InfinitePast();
   absl::Time end_time = absl::InfinitePast();
-  bool paused = false;       // a person asked for it; survives restarts and recoveries
+  bool paused = false;  // a person asked for it; survives restarts and recoveries
   uint64_t epoch = 0;
   uint64_t task_ids_reserved = 0;  // task ids below this may have been used
   Progress progress;
@@ -170,8 +171,8 @@ struct CandidateRecord {
   double baseline_loss = kUnknown;
   double difference = kUnknown;
   double standard_error = kUnknown;
-  bool accepted = false;    // passed the criterion; whether it was committed stands in `reason`
-  std::string reason;       // VerdictReasonName
+  bool accepted = false;  // passed the criterion; whether it was committed stands in `reason`
+  std::string reason;     // VerdictReasonName
   std::string sentence;
   uint64_t digest = 0;
   int64_t verdict_age_steps = 0;
@@ -193,7 +194,7 @@ struct LeapRecord {
   std::vector<double> scales;
   LeapState state = LeapState::kPreparing;
   std::string reason;
-  int64_t boundary_step = 0;   // 0: not applied, or not known
+  int64_t boundary_step = 0;  // 0: not applied, or not known
   int64_t step_after = 0;
   uint64_t candidate_digest = 0;
   uint64_t weights_digest = 0;
@@ -205,7 +206,7 @@ struct LeapRecord {
   double promised_difference = 0;
   double retained_gain = 0;
   bool retained_known = false;
-  std::string commit_rule;     // "rebase" | "replace"
+  std::string commit_rule;  // "rebase" | "replace"
   std::string verifier;
   absl::Time create_time = absl::InfinitePast();
 };
@@ -229,7 +230,8 @@ struct BudgetRecord {
   int64_t used = 0;
 };
 
-// Key: agent. Only agents in quarantine have a row; a restarted process (another incarnation) starts clean.
+// Key: agent. Only agents in quarantine have a row; a restarted process (another incarnation)
+// starts clean.
 struct AgentRecord {
   std::string agent;
   uint64_t incarnation = 0;
@@ -240,9 +242,10 @@ struct AgentRecord {
 using Record = std::variant<JobRecord, EpochRecord, SnapshotRecord, CandidateRecord, LeapRecord,
                             EventRecord, BudgetRecord, AgentRecord>;
 
-// What a restart needs. All jobs that have not ended and as many ended ones as are to be shown; and of those that have
-// not ended: the newest epoch, all leaps, all budgets, the newest 256 snapshots, 256 candidates and 1000 events (more
-// does no harm). Rows of one kind in the order of their keys; candidates in the order in which they were written.
+// What a restart needs. All jobs that have not ended and as many ended ones as are to be shown; and
+// of those that have not ended: the newest epoch, all leaps, all budgets, the newest 256 snapshots,
+// 256 candidates and 1000 events (more does no harm). Rows of one kind in the order of their keys;
+// candidates in the order in which they were written.
 struct Ledger {
   std::vector<JobRecord> jobs;
   std::vector<EpochRecord> epochs;

@@ -47,11 +47,11 @@ std::vector<AgentView> AgentRegistry::Views(absl::Time now, absl::Duration lease
     views.push_back({.agent = name,
                      .incarnation = agent.incarnation,
                      .role = agent.role,
-                     .state = !agent.quarantine.empty()        ? "quarantined"
-                              : !here                          ? "lost"
-                              : agent.use == Use::kAssigned    ? "assigned"
-                              : agent.use == Use::kReleasing   ? "releasing"
-                                                               : "idle",
+                     .state = !agent.quarantine.empty()      ? "quarantined"
+                              : !here                        ? "lost"
+                              : agent.use == Use::kAssigned  ? "assigned"
+                              : agent.use == Use::kReleasing ? "releasing"
+                                                             : "idle",
                      .reason = agent.quarantine,
                      .job = agent.job,
                      .data_address = agent.data_address,

@@ -1,5 +1,6 @@
-// The agents that the coordinator knows: who they are, whether they are here, and which job has them. Values and
-// look-ups only; what a loss means is decided by the jobs (membership.h, task_board.h).
+// The agents that the coordinator knows: who they are, whether they are here, and which job has
+// them. Values and look-ups only; what a loss means is decided by the jobs (membership.h,
+// task_board.h).
 #pragma once
 
 #include <cstdint>
@@ -28,16 +29,16 @@ struct Agent {
   std::string store_address;
   std::string version;
 
-  uint64_t session = 0;                            // 0: none open
-  absl::Time heartbeat = absl::InfinitePast();     // last sign of life
-  absl::Time closed = absl::InfinitePast();        // when its last session closed; session == 0
-  bool closed_early = false;                       // it closed while the lease was fresh: its machine said so
-  bool left = false;                               // said Goodbye
+  uint64_t session = 0;                         // 0: none open
+  absl::Time heartbeat = absl::InfinitePast();  // last sign of life
+  absl::Time closed = absl::InfinitePast();     // when its last session closed; session == 0
+  bool closed_early = false;  // it closed while the lease was fresh: its machine said so
+  bool left = false;          // said Goodbye
 
   Use use = Use::kIdle;
   std::string job;
-  double busy_seconds = 0;   // last reported for `job`
-  std::string quarantine;    // why; empty: none
+  double busy_seconds = 0;  // last reported for `job`
+  std::string quarantine;   // why; empty: none
 
   bool Connected() const { return session != 0; }
   bool Fresh(absl::Time now, absl::Duration lease) const { return now - heartbeat < lease; }
@@ -55,8 +56,8 @@ class AgentRegistry {
   Agent& Entry(absl::string_view name) { return agents_[std::string(name)]; }
   size_t size() const { return agents_.size(); }
 
-  // Connected, fresh, idle, not in quarantine; in order of name. Workers need a store address; verifiers too if
-  // `with_store`.
+  // Connected, fresh, idle, not in quarantine; in order of name. Workers need a store address;
+  // verifiers too if `with_store`.
   std::vector<Agent*> Idle(Role role, absl::Time now, absl::Duration lease, bool with_store);
 
   // Forgets agents without a job that have been gone since before `horizon`.

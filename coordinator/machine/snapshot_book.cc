@@ -30,7 +30,8 @@ SnapshotRecord Assemble(const std::map<int, SnapshotTaken>& shards, const Group&
                       shard.state_digests.size() == first.state_digests.size();
     if (!fits) {
       problem = absl::StrFormat(
-          "shard of rank %d at step %d does not fit rank 0's: floats [%d, %d) after %d, data position %d against %d, "
+          "shard of rank %d at step %d does not fit rank 0's: floats [%d, %d) after %d, data "
+          "position %d against %d, "
           "leap %d against %d",
           rank, first.step, shard.begin, shard.end, end, shard.data_position, first.data_position,
           shard.applied_leap, first.applied_leap);

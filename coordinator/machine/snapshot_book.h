@@ -1,5 +1,6 @@
-// The snapshots of one job's epoch: puts the ranks' shards together, remembers which complete ones the rings still
-// hold, and who else has fetched them. A snapshot counts only when every rank of the epoch reported its shard.
+// The snapshots of one job's epoch: puts the ranks' shards together, remembers which complete ones
+// the rings still hold, and who else has fetched them. A snapshot counts only when every rank of
+// the epoch reported its shard.
 #pragma once
 
 #include <cstdint>
@@ -25,9 +26,12 @@ struct HeldSnapshot {
 // What a rank's report led to.
 struct ShardAdded {
   HeldSnapshot* complete = nullptr;  // this report completed it
-  std::string problem;               // the shards do not fit together (our own bug, or a broken rank); else empty
-  // Silent corruption: ranks whose digest of their shard a neighbour contradicts, and that neighbour, in pairs.
-  std::vector<std::pair<int, int>> contradictions;  // (neighbour that digested it too, owner of the shard)
+  std::string
+      problem;  // the shards do not fit together (our own bug, or a broken rank); else empty
+  // Silent corruption: ranks whose digest of their shard a neighbour contradicts, and that
+  // neighbour, in pairs.
+  std::vector<std::pair<int, int>>
+      contradictions;  // (neighbour that digested it too, owner of the shard)
 };
 
 class SnapshotBook {
@@ -36,8 +40,8 @@ class SnapshotBook {
   SnapshotBook(int64_t ring_depth, int64_t interval_steps)
       : depth_(ring_depth), interval_(interval_steps) {}
 
-  // A shard of a member of `group`'s epoch, whose rank was checked. Reports of a step that is complete or given up are
-  // ignored. Pointers stay good until the next Add or Clear.
+  // A shard of a member of `group`'s epoch, whose rank was checked. Reports of a step that is
+  // complete or given up are ignored. Pointers stay good until the next Add or Clear.
   ShardAdded Add(const SnapshotTaken& shard, const Group& group, absl::string_view job,
                  absl::Time now);
 

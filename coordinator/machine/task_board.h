@@ -1,7 +1,9 @@
-// The tasks of one job and the verifiers that do them: one task a verifier at a time, lost ones are given out again,
-// late ones too, and a verifier whose results are wrong is out. It knows nothing of what a task is for.
+// The tasks of one job and the verifiers that do them: one task a verifier at a time, lost ones are
+// given out again, late ones too, and a verifier whose results are wrong is out. It knows nothing
+// of what a task is for.
 //
-// A task gets a new id each time it is given out, so that an answer to an earlier giving is stale and never counted.
+// A task gets a new id each time it is given out, so that an answer to an earlier giving is stale
+// and never counted.
 #pragma once
 
 #include <cstdint>
@@ -60,24 +62,27 @@ class TaskBoard {
   // Nothing waits and nobody works on what `which` picks.
   bool Idle(const std::function<bool(const WorkItem&)>& which) const;
 
-  // Gives the next item to the best free verifier (the one whose newest fetch is newest) under `id`; null if there is
-  // no item or nobody is free. The verifier's `item` and `task` are set.
-  Scorer* GiveOut(uint64_t id, absl::Time now, absl::Duration deadline, absl::Duration audit_deadline);
+  // Gives the next item to the best free verifier (the one whose newest fetch is newest) under
+  // `id`; null if there is no item or nobody is free. The verifier's `item` and `task` are set.
+  Scorer* GiveOut(uint64_t id, absl::Time now, absl::Duration deadline,
+                  absl::Duration audit_deadline);
 
   // The verifier's current task if `task` is it: then it is free again. Nothing: stale.
   std::optional<WorkItem> Finish(absl::string_view agent, uint64_t task);
   // Puts an item back unless it was tried `max_attempts` times; false: given up.
   bool Retry(WorkItem item, int max_attempts);
 
-  // Drops items that `which` picks, whether they wait or are being worked on; the verifiers that were at them, to be
-  // told. DropWaiting leaves alone what is being worked on.
+  // Drops items that `which` picks, whether they wait or are being worked on; the verifiers that
+  // were at them, to be told. DropWaiting leaves alone what is being worked on.
   struct Dropped {
     std::string agent;
     uint64_t task = 0;
     WorkItem item;
   };
   std::vector<Dropped> Drop(const std::function<bool(const WorkItem&)>& which);
-  void DropWaiting(const std::function<bool(const WorkItem&)>& which) { std::erase_if(queue_, which); }
+  void DropWaiting(const std::function<bool(const WorkItem&)>& which) {
+    std::erase_if(queue_, which);
+  }
   // Running tasks whose deadline has passed; their verifiers are free again.
   std::vector<Dropped> TakeLate(absl::Time now);
 

@@ -1,4 +1,5 @@
-// What GetJob and ListAgents show, as values copied out of the machine (Cluster::FindJob, ListJobs, ListAgents).
+// What GetJob and ListAgents show, as values copied out of the machine (Cluster::FindJob, ListJobs,
+// ListAgents).
 #pragma once
 
 #include <cstdint>
@@ -11,21 +12,22 @@
 
 namespace leap::machine {
 
-// `record` is the row as it would be written now; its state_reason says what the job waits for, since when, and what
-// would resolve it.
+// `record` is the row as it would be written now; its state_reason says what the job waits for,
+// since when, and what would resolve it.
 struct JobView {
   JobRecord record;
-  std::vector<Member> members;  // main workers in order of rank, then verifiers; Member.state: "training", "joining",
-                                // "paused", "unreachable", "lost", "scoring", "idle"
+  std::vector<Member>
+      members;  // main workers in order of rank, then verifiers; Member.state: "training",
+                // "joining", "paused", "unreachable", "lost", "scoring", "idle"
 };
 
 struct AgentView {
   std::string agent;
   uint64_t incarnation = 0;
   Role role = Role::kUnspecified;
-  std::string state;  // "idle", "assigned", "releasing", "lost", "quarantined"
-  std::string reason; // of a quarantine
-  std::string job;    // empty: none
+  std::string state;   // "idle", "assigned", "releasing", "lost", "quarantined"
+  std::string reason;  // of a quarantine
+  std::string job;     // empty: none
   std::string data_address;
   std::string version;
   absl::Time heartbeat_time = absl::InfinitePast();
