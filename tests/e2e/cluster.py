@@ -216,7 +216,7 @@ class Cluster:
             "workers": {"replicas": 2},
             "leap": {"interval_steps": 10, "warmup_steps": 10, "audit_every_leaps": 0},
             "regime": {"probes": 8},
-            "checkpoint": {"every_steps": 0, "dir": str(self.folder / "checkpoints"), "resume": "never"},
+            "checkpoint": {"every_steps": 0, "resume": "never", "dir": str(self.folder / "checkpoints"), "resume": "never"},
         }
         return {"apiVersion": "leap/v1", "kind": "Job", "metadata": {"name": "e2e"}, "spec": merge(base, changes)}
 

@@ -4,16 +4,19 @@ import unittest
 
 import cluster
 
+TRAIN = {"steps": 240}
+EVERY = {"interval_steps": 40, "warmup_steps": 40}
+
 
 class RejectedLeaps(unittest.TestCase):
     def test_not_committed_is_bit_identical_to_no_verifiers_and_to_leaps_off(self):
         with cluster.Cluster() as c:
             c.start(workers=2, verifiers=2)
-            dry = c.submit(c.spec(leap={"commit": False}, verifiers={"min_replicas": 2}))
+            dry = c.submit(c.spec(train=TRAIN, leap={"commit": False, **EVERY}, verifiers={"min_replicas": 2}))
             dry_end = c.wait(dry)
-            alone = c.submit(c.spec(leap={"commit": False}, verifiers={"max_replicas": 0}))
+            alone = c.submit(c.spec(train=TRAIN, leap={"commit": False, **EVERY}, verifiers={"max_replicas": 0}))
             alone_end = c.wait(alone)
-            off = c.submit(c.spec(leap={"policy": "off"}, verifiers={"max_replicas": 0}))
+            off = c.submit(c.spec(train=TRAIN, leap={"policy": "off"}, verifiers={"max_replicas": 0}))
             off_end = c.wait(off)
 
             tried = c.ledger("candidates", dry)
@@ -23,7 +26,7 @@ class RejectedLeaps(unittest.TestCase):
 
             digests = {job: {row["step"]: row["weights_digest"] for row in c.ledger("snapshots", job)}
                        for job in (dry, alone)}
-            self.assertEqual(sorted(map(int, digests[dry])), list(range(10, 61, 10)))
+            self.assertEqual(sorted(map(int, digests[dry])), list(range(40, 241, 40)))
             self.assertEqual(digests[dry], digests[alone])
             ends = [end["result"]["weights_digest"] for end in (dry_end, alone_end, off_end)]
             self.assertEqual(len(set(ends)), 1, ends)
@@ -34,12 +37,12 @@ class RejectedLeaps(unittest.TestCase):
         with cluster.Cluster() as c:
             c.start(workers=2, verifiers=1)
             # A step ten times too long is worse by far: the paired test rejects every one.
-            rejecting = {"policy": "line-search", "interval_steps": 10, "regimes": ["unknown", "chaotic", "transition",
+            rejecting = {"policy": "line-search", **EVERY, "regimes": ["unknown", "chaotic", "transition",
                          "stable"], "predictors": [{"name": "momentum", "horizons_steps": [5], "form": "paper"}],
                          "criterion": {"name": "strict"}}
-            tried = c.submit(c.spec(leap=rejecting, verifiers={"min_replicas": 1}))
+            tried = c.submit(c.spec(train=TRAIN, leap=rejecting, verifiers={"min_replicas": 1}))
             tried_end = c.wait(tried)
-            off = c.submit(c.spec(leap={"policy": "off"}))
+            off = c.submit(c.spec(train=TRAIN, leap={"policy": "off"}))
             off_end = c.wait(off)
             candidates = c.ledger("candidates", tried)
             self.assertGreaterEqual(len(candidates), 3)
