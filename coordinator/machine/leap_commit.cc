@@ -134,10 +134,10 @@ void LeapMachine::ProposeCommit(Batch& batch) {
   }
 }
 
-void LeapMachine::CloseFlight(LeapState state, const std::string& reason, Batch& batch) {
+void LeapMachine::CloseFlight(LeapState state, std::string reason, Batch& batch) {
   LeapRecord leap = flight_->leap();
   leap.state = state;
-  leap.reason = reason;
+  leap.reason = std::move(reason);
   flight_.reset();
   leaps_[leap.leap] = leap;
   batch.Write(std::move(leap));
@@ -145,7 +145,7 @@ void LeapMachine::CloseFlight(LeapState state, const std::string& reason, Batch&
   batch.WriteJob(core_.id());
 }
 
-void LeapMachine::Abort(const std::string& reason, Batch& batch) {
+void LeapMachine::Abort(std::string reason, Batch& batch) {
   const LeapRecord leap = flight_->leap();
   const bool asked = flight_->asked();
   CloseFlight(LeapState::kAborted, reason, batch);

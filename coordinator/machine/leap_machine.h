@@ -143,8 +143,9 @@ class LeapMachine {
   // Commit and after (leap_commit.cc).
   void BeginLeap(const Scored& best, Batch& batch);
   void ProposeCommit(Batch& batch);
-  void Abort(const std::string& reason, Batch& batch);
-  void CloseFlight(LeapState state, const std::string& reason, Batch& batch);
+  // By value: the reason may be the flight's own, which ends here.
+  void Abort(std::string reason, Batch& batch);
+  void CloseFlight(LeapState state, std::string reason, Batch& batch);
   void BlameForMismatch(Batch& batch);
   void Settle(LeapFlight::Fate fate, Batch& batch);
   void Applied(Batch& batch);
