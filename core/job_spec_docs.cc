@@ -225,9 +225,8 @@ std::string PolicyYaml(absl::string_view policy) {
 std::string PolicyPages() {
   std::string page =
       "\n## Policies\n"
-      "A policy is a preset of `spec.leap`; what the file says is written over it. `off` takes "
-      "snapshots and measures "
-      "held-out losses, and never leaps.\n";
+      "A policy is a preset of `spec.leap`; what the file says is written over it. `off` trains as "
+      "if Leap were not there: no snapshots, held-out losses at the end only.\n";
   for (const std::string& policy : FindField(JobFields(), "spec.leap.policy")->choices) {
     if (policy == "off") continue;
     absl::StrAppend(&page, "\n### ", policy, "\n```yaml\n", PolicyYaml(policy), "```\n");

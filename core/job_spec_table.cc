@@ -219,7 +219,7 @@ const std::vector<Field>& JobTable() {
        InVerifiers<&VerifiersSpec::max_replicas>,
        Between(0, 4096),
        {},
-       "Use no more than so many. 0: no speculation, and no held-out losses."},
+       "Use no more than so many. 0: no speculation, held-out losses at the end only."},
 
       {"spec.leap.policy",
        InLeap<&LeapSpec::policy>,
@@ -231,7 +231,7 @@ const std::vector<Field>& JobTable() {
        InLeap<&LeapSpec::enabled>,
        {},
        {},
-       "false: no speculation at all; snapshots are taken and held-out losses measured as usual."},
+       "false: training as if Leap were not there; no snapshots, held-out losses at the end only."},
       {"spec.leap.commit",
        InLeap<&LeapSpec::commit>,
        {},

@@ -86,7 +86,7 @@ TEST(JobSpecTest, PaperIsThePaper) {
   EXPECT_EQ(spec.regime.thresholds, "fixed");
 }
 
-TEST(JobSpecTest, OffHasNoLeapsAndKeepsTheSnapshots) {
+TEST(JobSpecTest, OffHasNoLeaps) {
   ASSERT_OK_AND_ASSIGN(const JobSpec spec, ParseJobSpec(Job("leap: {policy: off}")));
 
   EXPECT_FALSE(spec.leap.enabled);

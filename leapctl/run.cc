@@ -31,7 +31,7 @@ absl::StatusOr<JobSpec> JobFor(const Options& options, JobSpec spec) {
   return ParseJobSpec(JobSpecToYaml(spec));
 }
 
-// The same training without leaps: held-out losses are measured, nothing is predicted.
+// The same training as if Leap were not there; its report-set loss is measured at the end.
 JobSpec BaselineOf(JobSpec spec) {
   spec.name = absl::StrCat(spec.name.substr(0, 54), "-baseline");
   spec.leap.enabled = false;

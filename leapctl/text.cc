@@ -92,7 +92,9 @@ absl::Time TimeOf(const google::protobuf::Timestamp& timestamp) {
 std::string AgeText(const google::protobuf::Timestamp& timestamp, absl::Time now) {
   if (timestamp.seconds() == 0) return "-";
   const double seconds = absl::ToDoubleSeconds(now - TimeOf(timestamp));
-  return seconds < 1 ? "now" : absl::StrCat(SecondsText(std::floor(seconds)), " ago");
+  if (seconds < 1) return "now";
+  if (seconds < 10) return absl::StrFormat("%.0f s ago", std::floor(seconds));
+  return absl::StrCat(SecondsText(std::floor(seconds)), " ago");
 }
 
 std::string ClockText(const google::protobuf::Timestamp& timestamp) {

@@ -47,6 +47,7 @@ TEST(TextTest, TimesReadAsPeopleSayThem) {
   EXPECT_EQ(AgeText(time, absl::FromUnixSeconds(100)), "-");
   time.set_seconds(40);
   EXPECT_EQ(AgeText(time, absl::FromUnixSeconds(100)), "1 min 0 s ago");
+  EXPECT_EQ(AgeText(time, absl::FromUnixSeconds(43)), "3 s ago");
   EXPECT_EQ(AgeText(time, absl::FromUnixSeconds(30)), "now");
   EXPECT_EQ(ClockText(time), "1970-01-01 00:00:40 UTC");
 }
