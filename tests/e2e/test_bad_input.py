@@ -1,4 +1,6 @@
 """Evidence 6, process level: bad input gets a clear error, nothing is lost, nothing crashes."""
+import pathlib
+import subprocess
 import unittest
 
 import cluster
@@ -16,7 +18,6 @@ class BadInput(unittest.TestCase):
         self.assertNotIn("terminate called", text)
 
     def run_program(self, c, name, *arguments):
-        import subprocess
         return subprocess.run([cluster.program(name), *map(str, arguments)], capture_output=True, text=True, timeout=30,
                               cwd=c.folder)
 
@@ -83,8 +84,15 @@ class BadInput(unittest.TestCase):
     def test_losses_that_are_not_numbers_end_the_job_with_the_reason(self):
         with cluster.Cluster() as c:
             c.start(workers=1)
-            job = c.submit(c.spec(workers={"replicas": 1}, train={"lr": 1e30, "clip_norm": 0, "warmup_steps": 0}))
-            end = c.wait(job, 120, state="FAILED")
+            one = {"workers": {"replicas": 1}}
+            sound = c.wait(c.submit(c.spec(**one, train={"steps": 1, "warmup_steps": 1})))
+            weights = pathlib.Path(sound["checkpoint_path"]) / "model.safetensors"
+            data = bytearray(weights.read_bytes())
+            data[-4000:] = b"\x00\x00\xc0\x7f" * 1000  # NaN
+            broken = c.folder / "broken.safetensors"
+            broken.write_bytes(data)
+            model = {"config": str(c.model_config()), "init": str(broken)}
+            end = c.wait(c.submit(c.spec(**one, model=model)), 120, state="FAILED")
             self.assertRegex(end["state_reason"].lower(), "nan|finite")
 
     def test_candidates_that_are_not_numbers_are_refused(self):

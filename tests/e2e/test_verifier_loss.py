@@ -9,14 +9,16 @@ class VerifierLoss(unittest.TestCase):
         with cluster.Cluster() as c:
             c.start(workers=2, verifiers=1)
             # A gate set so large that the verifier is nearly always at work.
-            slow = {"data": {"gate_sequences": 400}, "leap": {"commit": False}, "train": {"steps": 150},
+            slow = {"data": {"gate_sequences": 400}, "train": {"steps": 2000},
+                    "leap": {"commit": False, "interval_steps": 200, "warmup_steps": 200},
                     "verifiers": {"min_replicas": 1}}
             job = c.submit(c.spec(**slow))
             for kill in range(2):
                 cluster.wait_until(lambda: int(c.job(job).get("leaps", {}).get("verifiers_busy", 0)) > 0, 60,
                                    "no verifier is ever busy")
                 c.processes["v0"].kill()
-                c.add("verifier", "v0")
+                if kill == 0:
+                    c.add("verifier", "v0")
             c.add("verifier", "late")
             end = c.wait(job, 150)
             self.assertIn("late", {row["verifier"] for row in c.ledger("candidates", job)},
