@@ -19,6 +19,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr int kStateWidth = 60;  // a reason may be long; json has all of it
 constexpr absl::string_view kFormats[] = {"table", "json", "yaml", "jsonl"};
 
 std::string ToJson(const google::protobuf::Message& message, bool spacious) {
@@ -222,7 +223,7 @@ std::string AgentsTable(const v1::ListAgentsResponse& agents, absl::Time now) {
   }
   Table table({"AGENT", "ROLE", "STATE", "JOB", "ADDRESS", "VERSION", "HEARD OF"});
   for (const v1::Agent& agent : agents.agents()) {
-    table.Add({agent.agent(), RoleWord(agent.role()), agent.state(), agent.job(),
+    table.Add({agent.agent(), RoleWord(agent.role()), Cut(agent.state(), kStateWidth), agent.job(),
                agent.data_address(), agent.version(), AgeText(agent.heartbeat_time(), now)});
   }
   return table.ToString();
