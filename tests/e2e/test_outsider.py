@@ -63,6 +63,7 @@ class Outsider(unittest.TestCase):
                 self.assertEqual(leap_numpy.digest(predicted), int(row["digest"]), row)
                 checked.add(row["predictor"])
             self.assertGreaterEqual(len(checked), 4, f"checked {checked}; exports {sorted(exports)}")
+            print("recomputed to the last bit:", ", ".join(sorted(checked)))
             c.ctl("cancel", job)
 
 
