@@ -1,0 +1,35 @@
+// Plans and injects the faults of a run.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "tests/sim/process.h"
+#include "tests/sim/random.h"
+
+namespace leap::sim {
+
+class World;
+
+class Faults {
+ public:
+  Faults(World& world, uint64_t seed) : world_(world), random_(Mix(seed, 99)) {}
+  void Plan();
+
+ private:
+  void Inject(uint32_t fault);
+  Agent* Pick(machine::Role role);
+  Agent* PickAny();
+  void Kill(Agent* agent);
+  void KillAll();
+  void Corrupt(Agent* agent);
+  void Lies(Agent* agent);
+  void Say(Agent* agent);
+  void Steer(bool cancel);
+
+  World& world_;
+  Random random_;
+};
+
+}  // namespace leap::sim

@@ -1,0 +1,257 @@
+// A main worker's part of the protocol: what the real worker must do too.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "tests/sim/world.h"
+
+namespace leap::sim {
+
+namespace wire = machine;
+
+namespace {
+
+const JobSpec& SpecOf(World& world, const std::string& job) {
+  for (const JobPlan& plan : world.jobs()) {
+    if (plan.job == job) return plan.request.spec;
+  }
+  std::abort();
+}
+
+}  // namespace
+
+void Process::On(const wire::AssignWorker& message) {
+  const bool same_job = job_ == message.job && mode != Mode::kVerifying;
+  if (same_job && message.epoch < epoch_) return;
+  if (same_job && message.epoch == epoch_ && mode != Mode::kAborted) {  // said again
+    if (mode == Mode::kStopped && failed_) return Send(*failed_);
+    if (ready_ && ready_->epoch == epoch_) Send(*ready_);
+    return;
+  }
+  if (same_job && message.epoch == epoch_) return;  // an epoch that is over
+  if (!same_job) LeaveJob();
+  LeaveEpoch();
+  job_ = message.job;
+  epoch_ = message.epoch;
+  rank_ = message.rank;
+  world_size_ = message.world_size;
+  mode = Mode::kJoining;
+  if (message.members[rank_].state != "live") {  // whatever it holds is not the job's state
+    state.reset();
+    ring.clear();
+    corrupt = false;
+  }
+  world_.Join(*this, message);
+}
+
+void Process::LeaveEpoch() {
+  if (mode == Mode::kJoining || mode == Mode::kTraining) world_.Leave(*this);
+  staged_.clear();
+  votes_.clear();
+  held_leap = 0;  // dropped at a change of epoch
+  paused = false;
+  ended = false;
+  ready_.reset();
+  failed_.reset();
+  job_ended_.reset();
+}
+
+void Process::Ready(const ModelState& newest, const std::string& recovered_from) {
+  if (!(state == newest)) {
+    state = newest;
+    ring.clear();
+    corrupt = false;
+  }
+  mode = Mode::kTraining;
+  applied_since_snapshot_ = 0;
+  ready_ = wire::EpochReady{.job = job_,
+                            .epoch = epoch_,
+                            .rank = rank_,
+                            .step = state->step,
+                            .leaps_applied = static_cast<int64_t>(state->leaps.size()),
+                            .weights_digest = state->weights,
+                            .recovered_from = recovered_from,
+                            .last_leap = state->last_leap()};
+  world_.oracle().OnReady(*this, *ready_);
+  Send(*ready_);
+}
+
+void Process::CollectiveBroke() {
+  if (mode != Mode::kJoining && mode != Mode::kTraining) return;
+  mode = Mode::kStopped;
+  staged_.clear();
+  held_leap = 0;
+  failed_ = wire::CollectiveFailed{.job = job_,
+                                   .epoch = epoch_,
+                                   .step = state ? state->step : 0,
+                                   .message = "connection closed by peer"};
+  Send(*failed_);
+}
+
+void Process::On(const wire::RunControl& message) {
+  if (message.job != job_ || message.epoch != epoch_) return;
+  if (message.command == wire::RunControl::Command::kPause) paused = true;
+  if (message.command == wire::RunControl::Command::kResume) paused = false;
+}
+
+// ---- leaps ----
+
+void Process::On(const wire::Prepare& message) {
+  if (message.job != job_ || message.epoch != epoch_ || mode != Mode::kTraining) return;
+  if (const auto voted = votes_.find(message.leap); voted != votes_.end())
+    return Send(voted->second);
+  const Micros cost = world_.random().Percent(10) ? world_.random().In(50, 400) * kMillisecond
+                                                  : world_.random().In(1, 20) * kMillisecond;
+  Later(cost, [message](Process& process) { process.Vote(message); });
+}
+
+void Process::Vote(const wire::Prepare& message) {
+  if (message.job != job_ || message.epoch != epoch_ || mode != Mode::kTraining) return;
+  wire::PrepareVote vote{.job = job_, .epoch = epoch_, .leap = message.leap, .rank = rank_};
+  const std::optional<uint64_t> base = SnapshotWeights(message.base_step);
+  if (!base) {
+    vote.reason = "the base is not in the ring";
+  } else {
+    const uint64_t candidate = CandidateOf(*base, message.predictor, message.horizon_steps);
+    vote.ok = true;
+    vote.shard_digest = ShardDigest(candidate, rank_, world_size_);
+    if (ring.back().step == message.base_step) staged_[message.leap] = {message, *base, candidate};
+  }
+  votes_[message.leap] = vote;
+  world_.oracle().OnVote(vote);
+  Send(vote);
+}
+
+void Process::On(const wire::Decide& message) {
+  if (message.job != job_ || message.epoch != epoch_ || mode != Mode::kTraining) return;
+  if (const auto known = outcomes_.find(message.leap);
+      known != outcomes_.end() && known->second.epoch == epoch_) {
+    return Send(known->second);
+  }
+  if (!message.commit) {
+    if (held_leap == message.leap)
+      world_.oracle().Violate("leap %d aborted after COMMIT", static_cast<int>(message.leap));
+    staged_.erase(message.leap);
+    return;
+  }
+  if (!staged_.contains(message.leap) || ended) return Outcome(message.leap, false, 0);
+  held_leap = message.leap;
+}
+
+bool Process::HoldsApplicable(uint64_t leap) const {
+  const auto staged = staged_.find(leap);
+  if (leap == 0 || held_leap != leap || staged == staged_.end()) return false;
+  const LeapSpec& spec = SpecOf(world_, job_).leap;
+  if (spec.commit_rule != CommitRule::kReplace) return true;
+  return staged->second.prepare.horizon_steps >
+         state->step + 1 - staged->second.prepare.base_step;  // K > δ
+}
+
+void Process::Outcome(uint64_t leap, bool applied, int64_t boundary) {
+  wire::LeapOutcome outcome{.job = job_,
+                            .epoch = epoch_,
+                            .leap = leap,
+                            .rank = rank_,
+                            .applied = applied,
+                            .boundary_step = boundary,
+                            .step = state->step,
+                            .pause_seconds = 0.001};
+  if (applied) {
+    outcome.shard_digest = ShardDigest(state->weights, rank_, world_size_);
+    outcome.weights_digest = state->weights;
+  }
+  outcomes_[leap] = outcome;
+  Send(outcome);
+}
+
+void Process::Apply(uint64_t leap) {
+  const Staged staged = staged_.at(leap);
+  world_.oracle().OnApply(*this, leap, staged.base, staged.candidate);
+  const bool replace = SpecOf(world_, job_).leap.commit_rule == CommitRule::kReplace;
+  state->weights = ApplyLeap(state->weights, staged.base, staged.candidate, replace);
+  state->leaps.push_back(leap);
+  applied_since_snapshot_ = leap;
+  staged_.clear();
+  held_leap = 0;
+  Outcome(leap, true, state->step);
+}
+
+// ---- steps ----
+
+void Process::Train(uint64_t leap, bool snapshot, bool last) {
+  TrainStep(*state);
+  if (leap != 0) Apply(leap);
+  if (snapshot) TakeSnapshot();
+  const int64_t every = SpecOf(world_, job_).checkpoint.every_steps;
+  if (rank_ == 0 && (last || (every > 0 && state->step % every == 0))) WriteCheckpoint();
+  if (last) End();
+}
+
+void Process::End() {
+  if (held_leap != 0) Outcome(std::exchange(held_leap, 0), false, 0);
+  ended = true;
+  job_ended_ = wire::JobEnded{
+      .job = job_,
+      .epoch = epoch_,
+      .rank = rank_,
+      .ok = true,
+      .result = {.step = state->step, .train_loss = 3, .weights_digest = state->weights}};
+  Send(*job_ended_);
+}
+
+void Process::StopForNan() {
+  mode = Mode::kStopped;
+  reports_nan = false;
+  staged_.clear();
+  held_leap = 0;
+  job_ended_ = wire::JobEnded{.job = job_,
+                              .epoch = epoch_,
+                              .rank = rank_,
+                              .ok = false,
+                              .reason = "the loss is NaN",
+                              .cause = "nan-loss"};
+  Send(*job_ended_);
+}
+
+void Process::TakeSnapshot() {
+  const JobSpec& spec = SpecOf(world_, job_);
+  if (held_leap != 0) Outcome(held_leap, false, 0);  // the next snapshot came first
+  held_leap = 0;
+  staged_.clear();
+  ring.push_back({state->step, state->weights});
+  if (static_cast<int64_t>(ring.size()) > spec.leap.ring_depth) ring.pop_front();
+  const auto bound = [&](int rank) { return kFloats * rank / world_size_; };
+  Send(wire::SnapshotTaken{
+      .job = job_,
+      .epoch = epoch_,
+      .rank = rank_,
+      .step = state->step,
+      .data_position = state->position,
+      .begin = bound(rank_),
+      .end = bound(rank_ + 1),
+      .weights_digest = ShardDigest(state->weights, rank_, world_size_),
+      .applied_leap = std::exchange(applied_since_snapshot_, 0),
+      .has_moments = true,
+      .adam_step = state->position,
+      .neighbor_digest = world_size_ > 1
+                             ? ShardDigest(state->weights, (rank_ + 1) % world_size_, world_size_)
+                             : 0});
+}
+
+std::optional<uint64_t> Process::SnapshotWeights(int64_t step) const {
+  for (const RingEntry& entry : ring) {
+    if (entry.step == step) return entry.weights;
+  }
+  return std::nullopt;
+}
+
+void Process::WriteCheckpoint() {
+  const std::string path = job_ + "-" + std::to_string(world_.checkpoints().size());
+  world_.checkpoints().push_back({job_, path, *state});
+  checkpoint_ =
+      wire::CheckpointWritten{.job = job_, .epoch = epoch_, .step = state->step, .path = path};
+  Later(world_.random().In(1, 50) * kMillisecond,
+        [message = *checkpoint_](Process& process) { process.Send(message); });
+}
+
+}  // namespace leap::sim
