@@ -197,6 +197,7 @@ std::optional<machine::Persisted> Runner::Perform(machine::Actions actions) {
     const absl::Status written = store_->Write(actions.records);
     metrics_->CountTransaction(written.ok(), clock_.Now() - before);
     if (!written.ok()) LogError("ledger-write-failed", {{"error", written}});
+    if (written.ok()) PublishEvents(actions);
     persisted = machine::Persisted{actions.ticket, written.ok(), std::string(written.message())};
   }
   PerformSends(actions);
@@ -228,12 +229,16 @@ void Runner::PerformReplies(const machine::Actions& actions) {
   }
 }
 
-void Runner::Publish(const machine::Actions& actions) {
+// Before the views that they explain, so that a watch that ends with the job has seen its last
+// event.
+void Runner::PublishEvents(const machine::Actions& actions) {
   for (const machine::Record& record : actions.records) {
-    if (const auto* event = std::get_if<machine::EventRecord>(&record)) {
-      board_->AddEvent(ToWire(*event));
-    }
+    const auto* const event = std::get_if<machine::EventRecord>(&record);
+    if (event != nullptr) board_->AddEvent(ToWire(*event));
   }
+}
+
+void Runner::Publish(const machine::Actions& actions) {
   changed_.insert(actions.changed.begin(), actions.changed.end());
   for (const machine::LogLine& line : actions.log) WriteLog(line);
   for (const machine::MetricSample& sample : actions.counts) metrics_->Count(sample);

@@ -92,6 +92,7 @@ class Runner {
   void PerformSends(const machine::Actions& actions);
   void PerformReplies(const machine::Actions& actions);
   void Publish(const machine::Actions& actions);
+  void PublishEvents(const machine::Actions& actions);
   void PublishChanged();
   std::shared_ptr<SessionSink> FindSession(uint64_t session) const;
   void EndSilentSessions();

@@ -18,6 +18,7 @@ class TestDir {
     path_ = mkdtemp(pattern.data());
   }
   ~TestDir() {
+    if (std::getenv("LEAP_KEEP_TEST_DIRS") != nullptr) return;  // to look at what a test left
     std::error_code ignored;
     std::filesystem::permissions(path_, std::filesystem::perms::owner_all, ignored);
     std::filesystem::remove_all(path_, ignored);

@@ -70,8 +70,8 @@ enum class Metric {
   kTasks,                // counter [kind, outcome]: "baseline" | "candidate" | "audit";
                          // "ok" | "failed" | "refused" | "lost" | "late" | "superseded"
   kAudits,               // counter [verdict]: AuditVerdictName
-  kEpochs,  // counter [cause]: "start" | "worker-lost" | "goodbye" | "collective-failed" |
-            // "corrupt" | "formation-failed" | "rollback" | "restart"
+  kEpochs,   // counter [cause]: "start" | "worker-lost" | "goodbye" | "collective-failed" |
+             // "corrupt" | "formation-failed" | "rollback" | "restart"
   kRefused,  // counter [what]: kind of a stale or refused message ("prepare-vote", "hello", ...)
   kDeviceSeconds,    // counter [role]: "worker" | "verifier"
   kQuarantines,      // counter [cause]: "nan" | "digest" | "length" | "errors" | "corrupt"

@@ -250,6 +250,9 @@ void LeapMachine::JudgeCandidate(Scored& scored, const std::vector<double>& hist
 std::pair<VerdictReason, std::string> LeapMachine::Objection(bool superseded,
                                                              const Batch& batch) const {
   if (superseded) return {VerdictReason::kSuperseded, "the next snapshot came first"};
+  if (round_.has_value() && round_->base_step >= core_.spec().train.steps) {
+    return {VerdictReason::kSuperseded, "training ended at this snapshot"};
+  }
   if (!core_.spec().leap.commit) return {VerdictReason::kDryRun, "leap.commit is false"};
   if (!core_.group.Formed()) return {VerdictReason::kSuperseded, "no epoch stands"};
   if (flight_.has_value() && !batch.Planted(Mutation::kTwoLeapsInFlight)) {
