@@ -160,6 +160,7 @@ void Cluster::On(const Restored& restored, Batch& batch) {
     agent.name = row.agent;
     agent.incarnation = row.incarnation;
     agent.quarantine = row.quarantine_reason;
+    agent.heartbeat = batch.now();  // not to be forgotten before it had time to come back
   }
   batch.Log(
       {.event = "restored", .sentence = absl::StrCat(ledger.jobs.size(), " jobs from the ledger")});

@@ -169,6 +169,7 @@ void JobMachine::ProposeEnd(Batch& batch) {
 }
 
 void JobMachine::Ended(Batch& batch) {
+  leaps_->OnJobEnded(batch);
   core_.record = Row();
   const Ending ending = *std::exchange(ending_, std::nullopt);
   const bool failed = ending.state == JobState::kFailed;

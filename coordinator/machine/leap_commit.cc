@@ -337,6 +337,13 @@ void LeapMachine::SwitchOff(const std::string& reason, Batch& batch) {
   batch.WriteJob(core_.id());
 }
 
+void LeapMachine::OnJobEnded(Batch& batch) {
+  if (!flight_.has_value()) return;
+  if (flight_->preparing()) return Abort("the job ended", batch);
+  if (flight_->AnyApplied()) return Applied(batch);
+  Expired("the job ended, and no rank has said that it applied it", batch);
+}
+
 // ---- the ledger after a recovery or a restart ----
 
 void LeapMachine::RollBackRecord(LeapRecord& leap, const std::string& reason, Batch& batch) {

@@ -87,6 +87,10 @@ std::string LeapFlight::Disagreement(int world_size) const {
   return "";
 }
 
+bool LeapFlight::AnyApplied() const {
+  return std::ranges::any_of(outcomes_, [](const auto& entry) { return entry.second.applied; });
+}
+
 void LeapFlight::FillOutcome() {
   for (const auto& [rank, outcome] : outcomes_) {
     if (!outcome.applied || Hearsay(outcome)) continue;

@@ -46,7 +46,7 @@ class LeapFlight {
   // The ranks agree that it was applied, without details (a snapshot says so).
   void HearApplied(int world_size);
   Fate Settle(int world_size);
-  bool Settled(int rank) const { return outcomes_.contains(rank); }
+  bool AnyApplied() const;
   // Boundary, digest and pause from the outcomes into the record.
   void FillOutcome();
 

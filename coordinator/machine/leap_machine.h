@@ -56,6 +56,8 @@ class LeapMachine {
   void OnEpochFormed(const EpochReady& ready, Batch& batch);
   // No epoch stands: a leap in PREPARE is aborted, all tasks are dropped.
   void OnEpochBroken(absl::string_view reason, Batch& batch);
+  // The job has ended: a leap on its way is settled by what is known of it.
+  void OnJobEnded(Batch& batch);
   // A rank of the standing epoch is back after its session broke.
   void ResyncRank(const Agent& agent, int rank, Batch& batch);
 

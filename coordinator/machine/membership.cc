@@ -75,7 +75,8 @@ std::string Objection(const std::vector<FormerMember>& members, const Membership
   return "";
 }
 
-// Survivors keep their ranks; spares fill the holes, the best first; what stays empty is closed up.
+// Survivors keep their ranks; spares fill the holes, the best first; what stays empty is closed up. Without replacement
+// spares are taken only as far as the job could not go on otherwise.
 std::vector<Seat> FillSeats(const MembershipState& state, const std::vector<FormerMember>& former,
                             bool replace) {
   const size_t places = std::max<size_t>(former.size(), state.replicas);
@@ -85,9 +86,11 @@ std::vector<Seat> FillSeats(const MembershipState& state, const std::vector<Form
     if (member.presence != Presence::kAlive) continue;
     seats[rank] = {member.agent, member.incarnation, member.live};
   }
+  size_t wanted = former.empty() || replace ? state.replicas : std::max(state.min_replicas, 1);
+  wanted -= std::min<size_t>(wanted, std::ranges::count_if(seats, [](const Seat& seat) { return !seat.agent.empty(); }));
   size_t next = 0;
   for (Seat& seat : seats) {
-    if (!seat.agent.empty() || !replace || next == state.spares.size()) continue;
+    if (!seat.agent.empty() || next == wanted || next == state.spares.size()) continue;
     seat = {state.spares[next].agent, state.spares[next].incarnation, false};
     ++next;
   }

@@ -131,6 +131,14 @@ void World::Request() {
     const bool paused = row != disk_.jobs.end() && row->second.paused;
     if (timeline_.now() > faults_end_ && paused) Handle(machine::ResumeJob{.job = plan.job});
   }
+  for (Agent& agent : agents_) {  // an operator starts what is in quarantine again
+    const auto row = disk_.agents.find(agent.name);
+    const bool out = row != disk_.agents.end() && agent.process != nullptr &&
+                     row->second.incarnation == agent.process->incarnation();
+    if (timeline_.now() <= faults_end_ || !out) continue;
+    KillProcess(agent);
+    StartProcess(agent);
+  }
   timeline_.After(300 * kMillisecond, [this] { Request(); });
 }
 
