@@ -196,7 +196,10 @@ std::optional<machine::Persisted> Runner::Perform(machine::Actions actions) {
     const absl::Time before = clock_.Now();
     const absl::Status written = store_->Write(actions.records);
     metrics_->CountTransaction(written.ok(), clock_.Now() - before);
-    if (!written.ok()) LogError("ledger-write-failed", {{"error", written}});
+    if (!written.ok() && written != ledger_error_) {
+      LogError("ledger-write-failed", {{"error", written}});
+    }
+    ledger_error_ = written;
     if (written.ok()) PublishEvents(actions);
     persisted = machine::Persisted{actions.ticket, written.ok(), std::string(written.message())};
   }

@@ -106,6 +106,7 @@ class Runner {
 
   BoundedQueue<machine::Event> queue_;
   machine::Cluster cluster_;       // the runner's thread only, once started
+  absl::Status ledger_error_;      // of the last write; told when it changes
   std::set<std::string> changed_;  // jobs to publish at the next tick
   absl::Time agents_published_ = absl::InfinitePast();
   std::thread thread_;

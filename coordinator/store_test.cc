@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
 #include "base/status_matchers.h"
 #include "gtest/gtest.h"
@@ -16,6 +17,7 @@ using machine::LeapRecord;
 using machine::LeapState;
 using machine::Record;
 using machine::SnapshotRecord;
+using ::testing::HasSubstr;
 
 constexpr char kYaml[] = R"(apiVersion: leap/v1
 kind: Job
@@ -153,6 +155,90 @@ TEST_F(StoreTest, AFileThatIsNoLedgerIsNamedCorrupt) {
 TEST_F(StoreTest, AFolderThatIsNotThereIsSaid) {
   const absl::Status status = Store::Open((dir_ / "no" / "ledger.db").string()).status();
   EXPECT_EQ(ReasonOf(status), ErrorReason::kLedgerUnavailable) << status;
+}
+
+TEST_F(StoreTest, ASecondCoordinatorOnTheSameLedgerIsTurnedAway) {
+  ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_));
+  const absl::Status second = Store::Open(file_).status();
+  EXPECT_THAT(second,
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("another coordinator")));
+  EXPECT_THAT(second, HasReason(ErrorReason::kLedgerUnavailable));
+  store.reset();
+  EXPECT_OK(Store::Open(file_).status());
+}
+
+TEST_F(StoreTest, ALockedLedgerIsSaidAndHealsWhenItIsFree) {
+  ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_));
+  ASSERT_OK_AND_ASSIGN(auto other,
+                       SqliteConnection::Open(file_, SqliteConnection::Mode::kReadWrite));
+  ASSERT_OK(other->Execute("BEGIN EXCLUSIVE"));
+  const absl::Status locked = store->Write(std::vector<Record>{Job("a")});
+  EXPECT_THAT(locked, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("another process")));
+  ASSERT_OK(other->Execute("ROLLBACK"));
+  EXPECT_OK(store->Write(std::vector<Record>{Job("a")}));
+}
+
+TEST_F(StoreTest, AFullDiskLeavesWhatWasThereAndNothingOfTheBatch) {
+  ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_, {.max_pages = 40}));
+  ASSERT_OK(store->Write(std::vector<Record>{Job("a")}));
+  JobRecord big = Job("b");
+  big.state_reason = std::string(1 << 20, 'x');
+  const absl::Status full = store->Write(std::vector<Record>{Job("c"), big});
+  EXPECT_THAT(full, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("free space")));
+  EXPECT_THAT(full, HasReason(ErrorReason::kDiskFull));
+  ASSERT_OK_AND_ASSIGN(const machine::Ledger ledger, store->Load());
+  ASSERT_EQ(ledger.jobs.size(), 1u);
+  EXPECT_EQ(ledger.jobs[0].job, "a");
+  EXPECT_OK(store->Write(std::vector<Record>{Job("c")})) << "small ones still fit";
+}
+
+TEST_F(StoreTest, ADamagedPageIsFoundAndNamed) {
+  {
+    ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_));
+    for (int i = 0; i < 50; ++i)
+      ASSERT_OK(store->Write(std::vector<Record>{Job(absl::StrCat("j", i))}));
+  }
+  std::fstream file(file_, std::ios::in | std::ios::out | std::ios::binary);
+  for (int page = 1; page < 60; ++page) {  // all but the first
+    file.seekp(page * 4096);
+    file << std::string(200, '\xAB');
+  }
+  file.close();
+  absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(file_);
+  const absl::Status status = store.ok() ? (*store)->Load().status() : store.status();
+  EXPECT_THAT(status, HasReason(ErrorReason::kLedgerCorrupt));
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kDataLoss, HasSubstr("restore it from a backup")));
+}
+
+TEST_F(StoreTest, AJobFileInTheLedgerThatCannotBeReadIsNamed) {
+  ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_));
+  JobRecord job = Job("a");
+  job.spec_yaml = "kind: Nonsense";
+  ASSERT_OK(store->Write(std::vector<Record>{job}));
+  EXPECT_THAT(store->Load().status(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("job a")));
+}
+
+TEST_F(StoreTest, KnowsTheRequestsThatMadeJobs) {
+  ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_));
+  JobRecord job = Job("a");
+  job.request_id = "r-1";
+  ASSERT_OK(store->Write(std::vector<Record>{job}));
+  EXPECT_THAT(store->HasRequest("r-1"), IsOkAndHolds(true));
+  EXPECT_THAT(store->HasRequest("r-2"), IsOkAndHolds(false));
+  EXPECT_THAT(store->HasRequest(""), IsOkAndHolds(false));
+}
+
+TEST_F(StoreTest, ReadsForPeopleDoNotWaitForAWrite) {
+  ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_));
+  machine::EventRecord event;
+  event.job = "a";
+  event.sequence = 1;
+  ASSERT_OK(store->Write(std::vector<Record>{event}));
+  ASSERT_OK_AND_ASSIGN(auto other,
+                       SqliteConnection::Open(file_, SqliteConnection::Mode::kReadWrite));
+  ASSERT_OK(other->Execute("BEGIN IMMEDIATE"));
+  ASSERT_OK_AND_ASSIGN(const auto page, store->Events("a", 0, 10));
+  EXPECT_EQ(page.rows.size(), 1u);
 }
 
 }  // namespace

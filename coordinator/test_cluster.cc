@@ -153,11 +153,6 @@ absl::StatusOr<v1::Job> TestClient::WaitUntil(const std::string& job,
 
 // ---- the agents ----
 
-uint64_t PaperDigest(int64_t base_step, int predictor, int64_t horizon_steps) {
-  return static_cast<uint64_t>(base_step) * 1'000'003 + static_cast<uint64_t>(predictor) * 1009 +
-         static_cast<uint64_t>(horizon_steps) + 1;
-}
-
 std::string PaperJob(absl::string_view name, absl::string_view more) {
   return absl::StrCat(
       "apiVersion: leap/v1\nkind: Job\nmetadata: {name: ", name,
@@ -166,33 +161,15 @@ std::string PaperJob(absl::string_view name, absl::string_view more) {
 
 PaperAgent::PaperAgent(const std::string& coordinator, const std::string& name, v1::Role role,
                        const std::string& token)
-    : name_(name), role_(role) {
-  {
-    MutexLock lock(&mutex_);
-    hello_.set_agent(name);
-    hello_.set_incarnation(NewIncarnation());
-    hello_.set_role(role);
-    hello_.set_data_address("127.0.0.1:1");
-    hello_.set_store_address("127.0.0.1:2");
-    hello_.set_version("paper");
-  }
+    : mind_(name, role, NewIncarnation()) {
   AgentSessionCallbacks callbacks;
   callbacks.hello = [this] {
     MutexLock lock(&mutex_);
-    hello_.set_step(step_);
-    return hello_;
+    return mind_.Hello();
   };
   callbacks.heartbeat = [this]() -> std::optional<v1::Heartbeat> {
     MutexLock lock(&mutex_);
-    v1::Heartbeat beat;
-    beat.set_job(hello_.job());
-    beat.set_epoch(hello_.epoch());
-    if (!hello_.job().empty() && role_ == v1::ROLE_WORKER) ++step_;
-    beat.set_step(step_);
-    beat.set_trained_steps(step_);
-    beat.set_train_loss(3.0);
-    beat.set_busy_seconds(0.1 * static_cast<double>(step_));
-    return beat;
+    return mind_.Beat();
   };
   callbacks.on_message = [this](const v1::CoordinatorMessage& message) { On(message); };
   session_ = OrDie(AgentSession::Start(
@@ -209,102 +186,16 @@ void PaperAgent::On(const v1::CoordinatorMessage& message) {
   {
     MutexLock lock(&mutex_);
     heard_.push_back(message);
-    if (message.has_assign_worker()) Join(message.assign_worker());
-    if (message.has_assign_verifier()) {
-      hello_.set_job(message.assign_verifier().job());
-      hello_.set_epoch(message.assign_verifier().epoch());
-    }
-    if (message.has_release()) {
-      hello_.clear_job();
-      hello_.clear_epoch();
-      replies_.emplace_back().mutable_heartbeat();
-    }
-    if (message.has_task()) replies_.push_back(Score(message.task()));
-    if (message.has_prepare()) {
-      const v1::Prepare& prepare = message.prepare();
-      v1::PrepareVote* vote = replies_.emplace_back().mutable_prepare_vote();
-      vote->set_job(prepare.job());
-      vote->set_epoch(prepare.epoch());
-      vote->set_leap(prepare.leap());
-      vote->set_ok(true);
-      vote->set_shard_digest(
-          PaperDigest(prepare.base_step(), prepare.predictor(), prepare.horizon_steps()));
-    }
-    if (message.has_decide()) replies_.push_back(Outcome(message.decide()));
-    replies.swap(replies_);
+    replies = mind_.On(message);
   }
   for (v1::AgentMessage& reply : replies) session_->Send(std::move(reply));
-}
-
-void PaperAgent::Join(const v1::AssignWorker& assign) {
-  hello_.set_job(assign.job());
-  hello_.set_epoch(assign.epoch());
-  v1::EpochReady* ready = replies_.emplace_back().mutable_epoch_ready();
-  ready->set_job(assign.job());
-  ready->set_epoch(assign.epoch());
-  ready->set_rank(assign.rank());
-  ready->set_step(step_);
-  ready->set_weights_digest(7);
-  if (assign.rank() != 0) return;
-  v1::TrainingStarted* started = replies_.emplace_back().mutable_training_started();
-  started->set_job(assign.job());
-  started->set_epoch(assign.epoch());
-  started->mutable_data()->set_tokens(1000);
-}
-
-v1::AgentMessage PaperAgent::Score(const v1::Task& task) {
-  v1::AgentMessage message;
-  v1::TaskResult* result = message.mutable_task_result();
-  result->set_job(task.job());
-  result->set_epoch(task.epoch());
-  result->set_task(task.task());
-  result->set_base_step(task.base_step());
-  result->set_ok(true);
-  const bool baseline = task.kind() == v1::Task::BASELINE;
-  // A candidate is better by half a nat, and differs from sequence to sequence.
-  for (int i = 0; i < 4; ++i)
-    result->add_gate_losses((baseline ? 3.0f : 2.5f) + 0.01f * static_cast<float>(i));
-  result->set_report_loss(3.1);
-  result->set_similarity(task.snapshots_size() > 1 ? 0.9999
-                                                   : std::numeric_limits<double>::quiet_NaN());
-  result->set_digest(baseline
-                         ? task.snapshots(0).weights_digest()
-                         : PaperDigest(task.base_step(), task.predictor(), task.horizon_steps()));
-  result->set_seconds(0.01);
-  return message;
-}
-
-v1::AgentMessage PaperAgent::Outcome(const v1::Decide& decide) {
-  v1::AgentMessage message;
-  v1::LeapOutcome* outcome = message.mutable_leap_outcome();
-  outcome->set_job(decide.job());
-  outcome->set_epoch(decide.epoch());
-  outcome->set_leap(decide.leap());
-  outcome->set_applied(decide.commit());
-  outcome->set_boundary_step(step_);
-  outcome->set_step(step_);
-  outcome->set_pause_seconds(0.001);
-  outcome->set_shard_digest(9);
-  outcome->set_weights_digest(9);
-  if (decide.commit()) hello_.set_last_leap(decide.leap());
-  return message;
 }
 
 void PaperAgent::Snapshot(int64_t step) {
   v1::AgentMessage message;
   {
     MutexLock lock(&mutex_);
-    step_ = std::max(step_, step);
-    v1::SnapshotTaken* taken = message.mutable_snapshot_taken();
-    taken->set_job(hello_.job());
-    taken->set_epoch(hello_.epoch());
-    taken->set_step(step);
-    taken->set_data_position(step);
-    taken->set_adam_step(step);
-    taken->set_end(1000);
-    taken->set_weights_digest(static_cast<uint64_t>(step) + 100);
-    taken->set_has_moments(true);
-    taken->set_snapshot_seconds(0.001);
+    message = mind_.Snapshot(step);
   }
   session_->Send(std::move(message));
 }
@@ -313,13 +204,7 @@ void PaperAgent::EndJob(int64_t step) {
   v1::AgentMessage message;
   {
     MutexLock lock(&mutex_);
-    step_ = step;
-    v1::JobEnded* ended = message.mutable_job_ended();
-    ended->set_job(hello_.job());
-    ended->set_epoch(hello_.epoch());
-    ended->set_ok(true);
-    ended->mutable_result()->set_step(step);
-    ended->mutable_result()->set_train_loss(2.5);
+    message = mind_.EndJob(step);
   }
   session_->Send(std::move(message));
 }
@@ -346,16 +231,6 @@ bool PaperAgent::WaitConnected(int64_t connects) {
     RealClock().SleepFor(absl::Milliseconds(1));
   }
   return false;
-}
-
-std::string PaperAgent::job() const {
-  MutexLock lock(&mutex_);
-  return hello_.job();
-}
-
-uint64_t PaperAgent::epoch() const {
-  MutexLock lock(&mutex_);
-  return hello_.epoch();
 }
 
 }  // namespace leap

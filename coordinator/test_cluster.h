@@ -16,6 +16,7 @@
 #include "coordinator/board.h"
 #include "coordinator/job_service.h"
 #include "coordinator/metrics_feed.h"
+#include "coordinator/paper_mind.h"
 #include "coordinator/runner.h"
 #include "coordinator/store.h"
 #include "leap/v1/agent.pb.h"
@@ -93,9 +94,7 @@ class TestClient {
   std::unique_ptr<v1::JobService::Stub> stub_;
 };
 
-// An agent that trains and scores nothing, yet answers as one that does: joins every epoch,
-// "trains" a step a heartbeat, votes for each leap with the digest that the verifier of paper made
-// up, and applies what is decided.
+// An agent of paper on a real session (coordinator/paper_mind.h).
 class PaperAgent {
  public:
   PaperAgent(const std::string& coordinator, const std::string& name, v1::Role role,
@@ -113,27 +112,15 @@ class PaperAgent {
                                               size_t count = 1);
   bool WaitConnected(int64_t connects = 1);
   AgentSessionInfo info() const { return session_->info(); }
-  std::string job() const;
-  uint64_t epoch() const;
 
  private:
   void On(const v1::CoordinatorMessage& message);
-  void Join(const v1::AssignWorker& assign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  v1::AgentMessage Score(const v1::Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  v1::AgentMessage Outcome(const v1::Decide& decide) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  const std::string name_;
-  const v1::Role role_;
   mutable Mutex mutex_;
+  PaperMind mind_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::CoordinatorMessage> heard_ ABSL_GUARDED_BY(mutex_);
-  std::vector<v1::AgentMessage> replies_ ABSL_GUARDED_BY(mutex_);
-  v1::Hello hello_ ABSL_GUARDED_BY(mutex_);
-  int64_t step_ ABSL_GUARDED_BY(mutex_) = 0;
   std::unique_ptr<AgentSession> session_;
 };
-
-// The digest that a paper verifier gives to the candidate (base step, predictor, K).
-uint64_t PaperDigest(int64_t base_step, int predictor, int64_t horizon_steps);
 
 // A job file for one paper worker; `more` is further YAML of spec, two spaces in.
 std::string PaperJob(absl::string_view name, absl::string_view more = "");
