@@ -29,9 +29,10 @@ struct GroupMember {
       Role::kWorker;  // what it said in its Hello; a verifier here is a spare that took a rank
   std::string data_address;
   std::string store_address;
-  bool live = false;   // holds the job's state
-  bool dead = false;   // known to be gone (membership.h), for good
-  bool ended = false;  // said JobEnded(ok) in this epoch
+  bool live = false;      // holds the job's state
+  bool dead = false;      // known to be gone (membership.h)
+  bool expelled = false;  // its state is corrupt: dead, also if it comes back
+  bool ended = false;     // said JobEnded(ok) in this epoch
   std::optional<EpochReady> ready;
   int64_t step = 0;  // newest heard
 };

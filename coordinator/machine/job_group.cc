@@ -159,7 +159,7 @@ void JobMachine::HandleAlarm(Batch& batch) {
   if (!Charge("worker", "corrupt", 1, alarm->reason, batch)) return;
   if (alarm->expel_rank >= 0) {
     GroupMember& member = core_.group.members()[alarm->expel_rank];
-    member.dead = true;
+    member.dead = member.expelled = true;
     batch.Count(Metric::kQuarantines, {"corrupt"});
     Agent* const agent = batch.agents().Find(member.agent, member.incarnation);
     if (agent != nullptr) {

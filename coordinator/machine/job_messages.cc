@@ -1,6 +1,7 @@
 // What the agents of a job say, and who is believed: a message counts only from a member of the
 // standing epoch, by its incarnation and rank; anything else is answered as stale.
 #include <algorithm>
+#include <cmath>
 #include <utility>
 #include <variant>
 
@@ -61,11 +62,13 @@ bool JobMachine::OnHello(Agent& agent, const Hello& hello, Batch& batch) {
 bool JobMachine::HelloOfMember(Agent& agent, int rank, const Hello& hello, Batch& batch) {
   Group& group = core_.group;
   GroupMember& member = group.members()[rank];
+  const bool holds = hello.job == core_.id();
+  if (!holds) member.live = false;
+  // Taken for dead by what its machine and its peers said, and here it is.
+  if (group.phase() == Group::Phase::kBroken && holds && !member.expelled) member.dead = false;
   if (member.dead) return false;
   agent.use = Use::kAssigned;
   agent.job = core_.id();
-  const bool holds = hello.job == core_.id();
-  if (!holds) member.live = false;
   member.data_address = agent.data_address;
   member.store_address = agent.store_address;
   if (group.phase() == Group::Phase::kForming) {
@@ -175,6 +178,7 @@ void JobMachine::On(Agent& agent, const Heartbeat& heartbeat, Batch& batch) {
   progress.step = heartbeat.step;
   progress.trained_steps = heartbeat.trained_steps;
   progress.train_loss = heartbeat.train_loss;
+  core_.loss_is_finite = std::isfinite(heartbeat.train_loss);
   progress.tokens_per_second = heartbeat.tokens_per_second;
   progress.step_seconds = heartbeat.step_seconds;
   progress.lr = heartbeat.lr;

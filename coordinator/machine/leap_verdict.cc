@@ -47,7 +47,7 @@ std::string LeapMachine::Refusal(const WorkItem& item, const TaskResult& result,
   }
   // A candidate may have any loss; the base may not, unless the training itself has none.
   if (item.kind != Task::Kind::kCandidate && !AllFinite(result.gate_losses) &&
-      std::isfinite(core_.record.progress.train_loss)) {
+      core_.loss_is_finite) {
     *cause = "nan";
     return absl::StrCat("a gate loss that is not finite at step ", item.base_step);
   }

@@ -75,8 +75,8 @@ std::string Objection(const std::vector<FormerMember>& members, const Membership
   return "";
 }
 
-// Survivors keep their ranks; spares fill the holes, the best first; what stays empty is closed up. Without replacement
-// spares are taken only as far as the job could not go on otherwise.
+// Survivors keep their ranks; spares fill the holes, the best first; what stays empty is closed up.
+// Without replacement spares are taken only as far as the job could not go on otherwise.
 std::vector<Seat> FillSeats(const MembershipState& state, const std::vector<FormerMember>& former,
                             bool replace) {
   const size_t places = std::max<size_t>(former.size(), state.replicas);
@@ -87,7 +87,8 @@ std::vector<Seat> FillSeats(const MembershipState& state, const std::vector<Form
     seats[rank] = {member.agent, member.incarnation, member.live};
   }
   size_t wanted = former.empty() || replace ? state.replicas : std::max(state.min_replicas, 1);
-  wanted -= std::min<size_t>(wanted, std::ranges::count_if(seats, [](const Seat& seat) { return !seat.agent.empty(); }));
+  wanted -= std::min<size_t>(
+      wanted, std::ranges::count_if(seats, [](const Seat& seat) { return !seat.agent.empty(); }));
   size_t next = 0;
   for (Seat& seat : seats) {
     if (!seat.agent.empty() || next == wanted || next == state.spares.size()) continue;
@@ -163,7 +164,7 @@ BreakDecision DecideBreak(absl::Time now, const StandingEpoch& epoch,
   for (size_t rank = 0; rank < members.size(); ++rank) {
     const Presence presence = members[rank].presence;
     const bool lost = presence == Presence::kDead || presence == Presence::kSilent ||
-                      (failed && presence == Presence::kAway);
+                      (failed && presence == Presence::kAway && members[rank].closed);
     if (lost) decision.lost.push_back(static_cast<int>(rank));
   }
   if (decision.lost.empty() && !failed) return {};

@@ -5,9 +5,10 @@
 //   alive   its session is open and its lease fresh
 //   away    its session closed, its lease is still fresh: it may come back, so it is waited for
 //   silent  its lease is over and nothing else is known: dead, stopped, or cut off from us (maybe
-//   not from its peers) dead    known to be gone: another process has its name, it said Goodbye, it
-//   was expelled, or its session closed
-//           and a peer's collective failed
+//           not from its peers)
+//   dead    known to be gone: another process has its name, it said Goodbye, it was expelled, or
+//           its machine closed the session and a peer's collective failed (should that one come
+//           back before a new epoch, it is what it was)
 // Dead by lease or by a collective's error, whichever is first; a closed session alone is no death.
 //
 // The guard (protocol.md, "network splits the group"; docs/decisions, "The coordinator has the

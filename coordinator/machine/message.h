@@ -4,15 +4,16 @@
 //
 // A session is an ordered stream that may break at any moment; what was on its way is then lost.
 // Two rules make that harmless, and the machines rely on both:
+//
 //   1. Everything the coordinator sends is safe to receive twice. A repeated AssignWorker of the
-//   epoch the agent is in
-//      is answered with its EpochReady once more (the stored one); a repeated Prepare with the
-//      stored vote; a repeated Decide with what became of the leap (a leap that is unknown or
-//      expired here: applied = false); a repeated Task with its result.
+//      epoch the agent is in is answered with its EpochReady once more (the stored one); a repeated
+//      Prepare with the stored vote; a repeated Decide with what became of the leap (a leap that is
+//      unknown or expired here: applied = false); a repeated Task with its result.
 //   2. After a reconnect the agent says Hello with what it holds, then repeats what may have been
-//   lost and still
-//      stands: CollectiveFailed while it is stopped by one, JobEnded until it is released, the
-//      newest CheckpointWritten, results of tasks not cancelled since.
+//      lost and still stands: CollectiveFailed while its rank is stopped, be it by an error or by
+//      AbortEpoch (the coordinator may have forgotten that it said so); JobEnded until it is
+//      released; the newest CheckpointWritten; results of tasks not cancelled since.
+//
 // AssignWorker and AssignVerifier replace whatever the agent was doing; AbortEpoch ends every epoch
 // up to and including the one it names. An agent that has been released reports Heartbeat.job = ""
 // (or Hello.job = ""); only then is it given to another job.

@@ -56,7 +56,7 @@ std::optional<uint32_t> ParseFaults(const std::string& names) {
 void Faults::Plan() {
   const uint32_t allowed = world_.options().faults;
   if (allowed == 0) return;
-  const int count = static_cast<int>(random_.In(0, 9));
+  const int count = static_cast<int>(random_.Percent(70) ? random_.In(0, 10) : random_.In(10, 40));
   for (int i = 0; i < count; ++i) {
     const uint32_t fault = 1u << random_.In(0, 18);
     if ((fault & allowed) == 0) continue;
@@ -118,6 +118,7 @@ void Faults::Lies(Agent* agent) {
 void Faults::Say(Agent* agent) {
   if (agent == nullptr || agent->session == 0) return;
   agent->process->Send(machine::Goodbye{"SIGTERM"});
+  agent->process->said_goodbye = true;
   world_.timeline().After(random_.In(1, 60) * kMillisecond,
                           [this, agent, incarnation = agent->process->incarnation()] {
                             if (world_.FindProcess(agent->name, incarnation) != nullptr)

@@ -114,11 +114,7 @@ void Oracle::BeforeBoundary(const DataGroup& group, const std::vector<Process*>&
 void Oracle::AfterBoundary(const DataGroup& group, const std::vector<Process*>& ranks) {
   Progress& progress = progress_[group.job];
   for (Process* const rank : ranks) {
-    if (rank->corrupt) {
-      if (++rank->corrupt_steps > 40)
-        Violate("silent corruption of rank %d went unnoticed", rank->rank());
-      continue;
-    }
+    if (rank->corrupt) continue;
     const ModelState& state = *rank->state;
     const auto [known, fresh] =
         progress.chain.try_emplace({state.position, HashOf(state.leaps)}, state.weights);
@@ -213,7 +209,7 @@ void Oracle::CheckGuard(const EpochRecord& row) {
     });
     here += seated;
     const Process* const process = world_.FindProcess(member.agent, member.incarnation);
-    if (seated || process == nullptr) continue;
+    if (seated || process == nullptr || process->said_goodbye) continue;
     const Agent& agent = world_.AgentNamed(member.agent);
     const bool unreachable = agent.partitioned_until > world_.timeline().now() ||
                              process->stopped_until > world_.timeline().now();
@@ -250,6 +246,13 @@ void Oracle::CheckLeapRow(const LeapRecord& row) {
 }
 
 void Oracle::CheckSnapshotRow(const machine::SnapshotRecord& row) {
+  const auto& chain = progress_[row.job].chain;
+  const bool real = std::ranges::any_of(chain, [&](const auto& state) {
+    return state.first.first == row.data_position && state.second == row.weights_digest;
+  });
+  if (!real)
+    Violate("%s has a snapshot at step %d of weights that no training led to", row.job.c_str(),
+            Int(row.step));
   if (!row.scored) return;
   double mean = 0;
   for (const float loss : GateLosses(row.weights_digest, 4, false)) mean += loss / 4;
@@ -358,6 +361,7 @@ void Oracle::AtEnd() {
       return Violate("%s ended as %s: %s", plan.job.c_str(), machine::JobStateName(row.state),
                      row.state_reason.c_str());
     }
+    if (unnoticed_.contains(plan.job)) continue;
     const ModelState& last = progress_[plan.job].complete;
     if (row.result.weights_digest != last.weights || row.result.step != last.step ||
         last.position != plan.request.spec.train.steps) {

@@ -48,6 +48,7 @@ class Oracle {
 
   // ---- faults that excuse something ----
   void OnRewind(const std::string& job) { rewound_.insert(job); }  // it may go back to a checkpoint
+  void OnUnnoticed(const std::string& job) { unnoticed_.insert(job); }  // its end may be corrupt
 
   // ---- the end ----
   void AtEnd();
@@ -84,7 +85,7 @@ class Oracle {
   std::set<std::pair<std::string, uint64_t>> checked_, formed_;           // epochs, by job, number
   std::map<std::tuple<std::string, uint64_t, uint64_t, int>, machine::PrepareVote>
       votes_;  // job, epoch, leap, rank
-  std::set<std::string> rewound_;
+  std::set<std::string> rewound_, unnoticed_;
 };
 
 }  // namespace leap::sim

@@ -59,6 +59,8 @@ void Process::OnConnected() {
                    .last_leap = state ? state->last_leap() : 0,
                    .held_leap = held_leap});
   // What may have been lost and still stands (coordinator/machine/message.h, rule 2).
+  if (mode == Mode::kAborted)
+    Send(wire::CollectiveFailed{.job = job_, .epoch = epoch_, .message = "aborted"});
   if (mode == Mode::kStopped && failed_) Send(*failed_);
   if (job_ended_) Send(*job_ended_);
   if (checkpoint_ && mode == Mode::kTraining) Send(*checkpoint_);

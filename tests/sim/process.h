@@ -84,8 +84,8 @@ class Process {
   uint64_t held_leap = 0;  // COMMIT held, not yet applied
   bool paused = false;
   bool ended = false;
-  bool corrupt = false;  // a bit flipped; healed by taking a peer's state
-  int corrupt_steps = 0;
+  bool said_goodbye = false;
+  bool corrupt = false;       // a bit flipped; healed by taking a peer's state
   bool reports_nan = false;   // at the next boundary
   uint64_t formed_epoch = 0;  // newest epoch that the ledger knows it was part of (oracle's)
   std::deque<RingEntry> ring;

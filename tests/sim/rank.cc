@@ -188,6 +188,7 @@ void Process::Train(uint64_t leap, bool snapshot, bool last) {
 }
 
 void Process::End() {
+  if (corrupt) world_.oracle().OnUnnoticed(job_);  // no snapshot came after it
   if (held_leap != 0) Outcome(std::exchange(held_leap, 0), false, 0);
   ended = true;
   job_ended_ = wire::JobEnded{
@@ -246,6 +247,7 @@ std::optional<uint64_t> Process::SnapshotWeights(int64_t step) const {
 }
 
 void Process::WriteCheckpoint() {
+  if (corrupt) return;  // what it would hold is nobody's state; nothing here could tell
   const std::string path = job_ + "-" + std::to_string(world_.checkpoints().size());
   world_.checkpoints().push_back({job_, path, *state});
   checkpoint_ =
