@@ -71,7 +71,11 @@ void World::Perform(Actions actions) {
     Trace("  %s %s e%d s%d: %s", line.job.c_str(), line.event.c_str(), static_cast<int>(line.epoch),
           static_cast<int>(line.step), line.sentence.c_str());
   }
+  static constexpr const char* kKinds[] = {
+      "Welcome", "AssignWorker", "AssignVerifier", "AbortEpoch", "Release", "RunControl",
+      "Task",    "CancelTask",   "Prepare",        "Decide",     "Stale",   "RollBack"};
   for (const machine::Send& send : actions.sends) {
+    Trace("    -> %s: %s", send.agent.c_str(), kKinds[send.message.index()]);
     oracle_.OnSend(send);
     SendDown(send);
   }

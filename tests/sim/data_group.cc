@@ -135,6 +135,11 @@ void World::Rendezvous(DataGroup& group) {
     return oracle_.Violate("epoch %d of %s: nobody holds state, and nobody may read a checkpoint",
                            static_cast<int>(group.epoch), group.job.c_str());
   }
+  const bool false_line =
+      !group.from_checkpoint && std::ranges::none_of(ranks, [](const Process* rank) {
+        return rank->state && !rank->corrupt;
+      });
+  if (false_line) oracle_.OnFalseLine(group.job);
   oracle_.OnRendezvous(group, ranks, newest);
   Trace("data: %s epoch %d meets at step %d", group.job.c_str(), static_cast<int>(group.epoch),
         static_cast<int>(newest.step));

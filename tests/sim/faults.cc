@@ -106,7 +106,7 @@ void Faults::Corrupt(Agent* agent) {
     if (other.process != nullptr && other.process->corrupt) return;
   }
   process.state->weights ^= 1u << random_.In(0, 31);
-  process.corrupt = true;
+  process.corrupt = agent->ever_corrupt = true;
 }
 
 void Faults::Lies(Agent* agent) {

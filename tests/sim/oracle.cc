@@ -266,7 +266,7 @@ void Oracle::CheckQuarantine(const machine::AgentRecord& row) {
   const Agent& agent = world_.AgentNamed(row.agent);
   const bool tired = row.quarantine_reason.starts_with("failed");
   const Process* const process = world_.FindProcess(row.agent, row.incarnation);
-  if (agent.ever_lied || tired || process == nullptr || process->corrupt) return;
+  if (agent.ever_lied || agent.ever_corrupt || tired || process == nullptr) return;
   Violate("%s is in quarantine, and is honest: %s", row.agent.c_str(),
           row.quarantine_reason.c_str());
 }

@@ -48,6 +48,8 @@ class Oracle {
 
   // ---- faults that excuse something ----
   void OnRewind(const std::string& job) { rewound_.insert(job); }  // it may go back to a checkpoint
+  // Nobody but a corrupt rank was left: the run goes on from what it has.
+  void OnFalseLine(const std::string& job) { progress_[job].chain.clear(); }
   void OnUnnoticed(const std::string& job) { unnoticed_.insert(job); }  // its end may be corrupt
 
   // ---- the end ----

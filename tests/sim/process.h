@@ -35,6 +35,7 @@ struct Agent {
   bool slow_scorer = false;
   Lie lie = Lie::kNone;
   bool ever_lied = false;
+  bool ever_corrupt = false;
 };
 
 // A snapshot in a rank's ring.

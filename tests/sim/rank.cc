@@ -60,8 +60,8 @@ void Process::Ready(const ModelState& newest, const std::string& recovered_from)
   if (!(state == newest)) {
     state = newest;
     ring.clear();
-    corrupt = false;
   }
+  corrupt = false;
   mode = Mode::kTraining;
   applied_since_snapshot_ = 0;
   ready_ = wire::EpochReady{.job = job_,
