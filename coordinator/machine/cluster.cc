@@ -154,6 +154,7 @@ void Cluster::On(const Restored& restored, Batch& batch) {
     jobs_[row->job] = std::move(job);
   }
   for (JobMachine* const job : order_) job->Restore(ledger, batch);
+  ExpectMembers(batch);
   for (const AgentRecord& row : ledger.agents) {
     Agent& agent = agents_.Entry(row.agent);
     if (agent.incarnation != 0 && agent.incarnation != row.incarnation) continue;
@@ -164,6 +165,29 @@ void Cluster::On(const Restored& restored, Batch& batch) {
   }
   batch.Log(
       {.event = "restored", .sentence = absl::StrCat(ledger.jobs.size(), " jobs from the ledger")});
+}
+
+// Until its lease is over, every member may still come back as it was: workers train on without a
+// coordinator. Where two jobs name different processes of one agent, the newer epoch knows better.
+void Cluster::ExpectMembers(Batch& batch) {
+  std::vector<const JobMachine*> jobs;
+  for (const JobMachine* const job : order_) {
+    if (!job->ended()) jobs.push_back(job);
+  }
+  std::ranges::stable_sort(jobs, {},
+                           [](const JobMachine* job) { return job->group().create_time; });
+  for (const JobMachine* const job : jobs) {
+    for (const GroupMember& member : job->group().members()) {
+      agents_.Entry(member.agent) = {.name = member.agent,
+                                     .incarnation = member.incarnation,
+                                     .role = member.role,
+                                     .data_address = member.data_address,
+                                     .heartbeat = batch.now(),
+                                     .closed = batch.now(),
+                                     .use = Use::kAssigned,
+                                     .job = job->record().job};
+    }
+  }
 }
 
 // ---- jobs ----

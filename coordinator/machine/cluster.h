@@ -72,9 +72,12 @@ class Cluster {
   void On(const Persisted& persisted, Batch& batch);
   void On(const Tick& tick, Batch& batch);
 
+  void ExpectMembers(Batch& batch);
+
   // Agents (cluster_agents.cc).
   void OnHello(const AgentSaid& said, const Hello& hello, Batch& batch);
   bool AdmitHello(const AgentSaid& said, const Hello& hello, Batch& batch);
+  JobMachine* JobOfMember(const Agent& agent);
   void PlaceAgent(Agent& agent, const Hello& hello, Batch& batch);
   void OnHeartbeat(Agent& agent, const Heartbeat& heartbeat, Batch& batch);
   void OnGoodbye(Agent& agent, const Goodbye& goodbye, Batch& batch);

@@ -125,17 +125,23 @@ void Cluster::OnHello(const AgentSaid& said, const Hello& hello, Batch& batch) {
   PlaceAgent(agent, hello, batch);
 }
 
+// The job whose main group this very process belongs to; null: none. (After a restart the registry
+// may not know.)
+JobMachine* Cluster::JobOfMember(const Agent& agent) {
+  for (JobMachine* const job : order_) {
+    if (!job->ended() && job->group().RankOf(agent.name, agent.incarnation) >= 0) return job;
+  }
+  return nullptr;
+}
+
 // What the agent holds and what it is needed for are compared; what stands is said again.
 void Cluster::PlaceAgent(Agent& agent, const Hello& hello, Batch& batch) {
-  const std::string& wanted = agent.use == Use::kIdle ? hello.job : agent.job;
-  if (agent.use == Use::kReleasing && hello.job.empty()) {
-    agent.use = Use::kIdle;
-    agent.job.clear();
-    return;
+  JobMachine* job = JobOfMember(agent);
+  if (job == nullptr && agent.use != Use::kReleasing) {
+    job = Find(agent.use == Use::kAssigned ? agent.job : hello.job);
   }
-  JobMachine* const job = agent.use == Use::kReleasing ? nullptr : Find(wanted);
-  const bool strangers = !hello.job.empty() && hello.job != wanted;
-  if (job != nullptr && !strangers && job->OnHello(agent, hello, batch)) return;
+  const bool stranger = job != nullptr && !hello.job.empty() && hello.job != job->record().job;
+  if (job != nullptr && !stranger && job->OnHello(agent, hello, batch)) return;
   if (hello.job.empty()) {
     agent.use = Use::kIdle;
     agent.job.clear();

@@ -322,19 +322,6 @@ void JobMachine::Restore(const Ledger& ledger, Batch& batch) {
     epoch_cause_ = "restart";
   }
   leaps_->Restore(mine(ledger.leaps), mine(ledger.snapshots), mine(ledger.candidates), batch);
-  // Until its lease is over, every member may still come back as it was: workers train on without a
-  // coordinator.
-  for (const GroupMember& member : core_.group.members()) {
-    Agent& agent = batch.agents().Entry(member.agent);
-    agent = {.name = member.agent,
-             .incarnation = member.incarnation,
-             .role = member.role,
-             .data_address = member.data_address,
-             .heartbeat = batch.now(),
-             .closed = batch.now(),
-             .use = Use::kAssigned,
-             .job = core_.id()};
-  }
   if (!queued()) {
     core_.Event(batch, "coordinator-restarted",
                 "training went on meanwhile; waits for its agents to reconnect");
