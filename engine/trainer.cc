@@ -105,6 +105,7 @@ class RankTrainer final : public Trainer {
   absl::Status SyncState(const EpochOptions& options, std::string* recovered_from);
   absl::Status BroadcastState(int source, bool receive);
   absl::Status StartRing();
+  absl::Status MakeFreshModel();
 
   absl::StatusOr<double> TrainBatch();
   absl::Status WaitAll(const std::vector<Ticket>& tickets);
@@ -144,6 +145,13 @@ class RankTrainer final : public Trainer {
 
 absl::Status RankTrainer::Open() {
   LEAP_ASSIGN_OR_RETURN(corpus_, Corpus::Open(spec_.data, absl::StrCat(state_dir_, "/corpus")));
+  return MakeFreshModel();
+}
+
+// First weights: from the seed, or the file that the job names; position zero.
+absl::Status RankTrainer::MakeFreshModel() {
+  position_ = {};
+  model_.reset();  // the old one's memory first
   LEAP_ASSIGN_OR_RETURN(const ModelConfig config,
                         ResolveModelConfig(spec_.model, spec_.data.sequence_length_tokens));
   LEAP_ASSIGN_OR_RETURN(model_, Model::Create(config,
@@ -205,9 +213,8 @@ void RankTrainer::Leave() {
 
 // The newest checkpoint that can be read; damaged ones are named in the log and passed over.
 absl::Status RankTrainer::LoadCheckpoint(const EpochOptions& options, std::string* source) {
-  if (spec_.checkpoint.resume == "never" && options.checkpoint_path.empty()) {
-    return absl::OkStatus();
-  }
+  const bool fresh = spec_.checkpoint.resume == "never" && options.checkpoint_path.empty();
+  if (fresh) return position_ == TrainPosition{} ? absl::OkStatus() : MakeFreshModel();
   std::vector<std::string> paths;
   const bool named = spec_.checkpoint.resume != "auto" && spec_.checkpoint.resume != "never";
   if (!options.checkpoint_path.empty()) paths.push_back(options.checkpoint_path);
@@ -236,7 +243,7 @@ absl::Status RankTrainer::LoadCheckpoint(const EpochOptions& options, std::strin
     *source = absl::StrCat("checkpoint ", path);
     return absl::OkStatus();
   }
-  return absl::OkStatus();
+  return position_ == TrainPosition{} ? absl::OkStatus() : MakeFreshModel();
 }
 
 // The newest state among the ranks that hold it wins; all others receive it.
@@ -458,7 +465,10 @@ absl::Status RankTrainer::ApplyLeap() {
   const int64_t boundary_step = position_.step;
   LEAP_RETURN_IF_ERROR(ScaleMoments(leap->horizon_steps));
   if (spec_.leap.advance_step) {
-    position_.step = std::max(position_.step, leap->base_step + leap->horizon_steps);
+    // Replace goes from the base; rebase keeps the steps trained since (core/savings.h).
+    const bool replace = spec_.leap.commit_rule == CommitRule::kReplace;
+    const int64_t from = replace ? leap->base_step : position_.step;
+    position_.step = std::max(position_.step, from + leap->horizon_steps);
   }
   ++position_.leaps_applied;
   position_.last_leap = leap->leap;
@@ -512,10 +522,11 @@ void RankTrainer::PublishLeap(const StagedLeap& leap, int64_t boundary_step, dou
 
 void RankTrainer::TakeSnapshot() {
   const auto ring = this->ring();
+  // In this order: once the new snapshot is the newest, nothing can be staged on an older one.
+  ring->Take(*model_, position_, applied_since_snapshot_);
   if (const uint64_t expired = ring->Expire()) {
     callbacks_.on_leap({.leap = expired, .boundary_step = position_.step, .step = position_.step});
   }
-  ring->Take(*model_, position_, applied_since_snapshot_);
   applied_since_snapshot_ = 0;
 }
 
@@ -556,6 +567,8 @@ absl::StatusOr<FinalReport> RankTrainer::Finish() {
   const absl::Time start = Now();
   const auto path = WriteCheckpoint(checkpoint_dir(), Checkpoint(), spec_.checkpoint.keep);
   callbacks_.on_checkpoint(position_.step, path, SecondsSince(start));
+  if (!path.ok())
+    return WithContext(path.status(), "the last checkpoint");  // no success without it
   const int64_t row_tokens = spec_.data.sequence_length_tokens + 1;
   LEAP_ASSIGN_OR_RETURN(const auto gate, model_->RowLosses(corpus_->GateSet(), row_tokens));
   LEAP_ASSIGN_OR_RETURN(const auto held_out, model_->RowLosses(corpus_->ReportSet(), row_tokens));

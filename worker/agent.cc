@@ -277,6 +277,7 @@ void WorkerAgent::DropJob() {
   MutexLock lock(&mutex_);
   trainer.swap(trainer_);
   trainer_job_.clear();
+  running_.reset();
   live_ = false;
   paused_ = false;
   beat_.Clear();
@@ -367,6 +368,11 @@ void WorkerAgent::RunEpoch(const v1::AssignWorker& assign, std::shared_ptr<Inter
   {
     MutexLock lock(&mutex_);
     trainer = trainer_;
+  }
+  trainer->Leave();  // the old ring's last reports still bear the old epoch
+  {
+    MutexLock lock(&mutex_);
+    running_ = assign;
   }
   const absl::StatusOr<JobSpec> spec = ParseJobSpec(assign.spec_yaml());
   const absl::StatusOr<JoinReport> joined =
@@ -526,10 +532,11 @@ void WorkerAgent::ReportSnapshot(const RingSnapshot& snapshot, FlatRange shard) 
   v1::SnapshotTaken* taken = message.mutable_snapshot_taken();
   {
     MutexLock lock(&mutex_);
-    if (!current_) return;
-    taken->set_job(current_->job());
-    taken->set_epoch(current_->epoch());
-    taken->set_rank(current_->rank());
+    const auto& epoch = running_ ? running_ : current_;
+    if (!epoch) return;
+    taken->set_job(epoch->job());
+    taken->set_epoch(epoch->epoch());
+    taken->set_rank(epoch->rank());
   }
   taken->set_step(snapshot.position.step);
   taken->set_data_position(snapshot.position.data_position);
@@ -550,10 +557,11 @@ void WorkerAgent::ReportVote(const PrepareRequest& request,
   v1::PrepareVote* vote = message.mutable_prepare_vote();
   {
     MutexLock lock(&mutex_);
-    if (!current_) return;
-    vote->set_job(current_->job());
-    vote->set_epoch(current_->epoch());
-    vote->set_rank(current_->rank());
+    const auto& epoch = running_ ? running_ : current_;
+    if (!epoch) return;
+    vote->set_job(epoch->job());
+    vote->set_epoch(epoch->epoch());
+    vote->set_rank(epoch->rank());
   }
   vote->set_leap(request.leap);
   vote->set_ok(digest.ok());
@@ -570,10 +578,11 @@ void WorkerAgent::ReportLeap(const LeapReport& report) {
   v1::LeapOutcome* outcome = message.mutable_leap_outcome();
   {
     MutexLock lock(&mutex_);
-    if (!current_) return;
-    outcome->set_job(current_->job());
-    outcome->set_epoch(current_->epoch());
-    outcome->set_rank(current_->rank());
+    const auto& epoch = running_ ? running_ : current_;
+    if (!epoch) return;
+    outcome->set_job(epoch->job());
+    outcome->set_epoch(epoch->epoch());
+    outcome->set_rank(epoch->rank());
     outcome->set_leap(report.leap);
     outcome->set_applied(report.applied);
     outcome->set_boundary_step(report.boundary_step);

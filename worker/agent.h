@@ -96,8 +96,10 @@ class WorkerAgent {
   AgentSession* session_ ABSL_GUARDED_BY(mutex_) = nullptr;
   std::optional<v1::AssignWorker> wanted_ ABSL_GUARDED_BY(mutex_);   // to be begun
   std::optional<v1::AssignWorker> current_ ABSL_GUARDED_BY(mutex_);  // newest one taken or wanted
-  std::shared_ptr<Interrupt> interrupt_ ABSL_GUARDED_BY(mutex_);     // of the epoch that runs
-  uint64_t aborted_epoch_ ABSL_GUARDED_BY(mutex_) = 0;               // and all before
+  // The epoch whose ring reports. Not current_: that is the next one while this one is being left.
+  std::optional<v1::AssignWorker> running_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<Interrupt> interrupt_ ABSL_GUARDED_BY(mutex_);  // of the epoch that runs
+  uint64_t aborted_epoch_ ABSL_GUARDED_BY(mutex_) = 0;            // and all before
   bool drop_wanted_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<Trainer> trainer_
