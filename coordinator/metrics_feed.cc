@@ -76,7 +76,11 @@ void MetricsFeed::Count(const machine::MetricSample& sample) {
 void MetricsFeed::SetJob(const machine::JobView& job) {
   const machine::JobRecord& record = job.record;
   const std::string& id = record.job;
-  if (machine::IsEnded(record.state)) return metrics_->Forget("job", id);
+  if (machine::IsEnded(record.state)) {
+    if (live_.erase(id) > 0) metrics_->Forget("job", id);
+    return;
+  }
+  live_.insert(id);
   const machine::Progress& progress = record.progress;
   for (const char* regime : kRegimeNames) {
     metrics_->Set(Metric::kJobRegime, {id, regime}, progress.regime == regime ? 1 : 0);
@@ -99,6 +103,7 @@ void MetricsFeed::SetCluster(const std::vector<machine::JobView>& jobs,
     by_state[machine::JobStateName(static_cast<machine::JobState>(state))] = 0;
   }
   for (const machine::JobView& job : jobs) {
+    SetJob(job);
     ++by_state[machine::JobStateName(job.record.state)];
     const machine::LeapSummary& leaps = job.record.leaps;
     booked += leaps.booked_steps;

@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -19,7 +21,7 @@ class MetricsFeed {
   explicit MetricsFeed(Metrics* metrics) : metrics_(metrics) {}  // must outlive it
 
   void Count(const machine::MetricSample& sample);
-  void SetJob(const machine::JobView& job);
+  // Everything that is a state, not a count. One caller at a time.
   void SetCluster(const std::vector<machine::JobView>& jobs,
                   const std::vector<machine::AgentView>& agents, size_t queued_events,
                   size_t sessions, int64_t ledger_bytes);
@@ -30,7 +32,10 @@ class MetricsFeed {
   void CountDroppedEvent();
 
  private:
+  void SetJob(const machine::JobView& job);
+
   Metrics* const metrics_;
+  std::set<std::string> live_;  // jobs with series of their own
 };
 
 }  // namespace leap

@@ -11,8 +11,18 @@
 namespace leap {
 namespace {
 
-// Agents change with every heartbeat; people look less often.
+// Jobs and agents change with every heartbeat; people look less often, and Prometheus less often
+// still.
+constexpr absl::Duration kJobsEvery = absl::Milliseconds(50);
 constexpr absl::Duration kAgentsEvery = absl::Milliseconds(200);
+constexpr absl::Duration kMetricsEvery = absl::Seconds(1);
+
+// Whether `every` has passed since *last; if so, it counts from `now`.
+bool Due(absl::Duration every, absl::Time now, absl::Time* last) {
+  if (now - *last < every) return false;
+  *last = now;
+  return true;
+}
 
 void WriteLog(const machine::LogLine& line) {
   const LogFields fields = {
@@ -247,22 +257,25 @@ void Runner::Publish(const machine::Actions& actions) {
   for (const machine::MetricSample& sample : actions.counts) metrics_->Count(sample);
 }
 
-// Once a tick, however often a job changed in between: views are large, and people look less often.
+// However often a job changed in between: views are large.
 void Runner::PublishChanged() {
-  for (const std::string& id : changed_) {
-    const std::optional<machine::JobView> job = cluster_.FindJob(id);
-    if (!job) continue;
-    board_->PublishJob(job->record.queue_number + 1, ToWire(*job));
-    metrics_->SetJob(*job);
+  const absl::Time now = clock_.Now();
+  if (Due(kJobsEvery, now, &jobs_published_)) {
+    for (const std::string& id : changed_) {
+      const std::optional<machine::JobView> job = cluster_.FindJob(id);
+      if (job) board_->PublishJob(job->record.queue_number + 1, ToWire(*job));
+    }
+    changed_.clear();
   }
-  changed_.clear();
-  if (clock_.Now() - agents_published_ < kAgentsEvery) return;
-  agents_published_ = clock_.Now();
-  std::vector<v1::Agent> agents;
-  const std::vector<machine::AgentView> views = cluster_.ListAgents();
-  for (const machine::AgentView& agent : views) agents.push_back(ToWire(agent));
-  board_->PublishAgents(std::move(agents));
-  metrics_->SetCluster(cluster_.ListJobs(), views, queue_.size(), sessions(), store_->bytes());
+  if (Due(kAgentsEvery, now, &agents_published_)) {
+    std::vector<v1::Agent> agents;
+    for (const machine::AgentView& agent : cluster_.ListAgents()) agents.push_back(ToWire(agent));
+    board_->PublishAgents(std::move(agents));
+  }
+  if (Due(kMetricsEvery, now, &metrics_published_)) {
+    metrics_->SetCluster(cluster_.ListJobs(), cluster_.ListAgents(), queue_.size(), sessions(),
+                         store_->bytes());
+  }
 }
 
 }  // namespace leap

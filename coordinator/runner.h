@@ -45,7 +45,7 @@ class SessionSink {
 struct RunnerOptions {
   machine::ClusterOptions cluster;
   size_t queue_events = 65536;
-  absl::Duration tick = absl::Milliseconds(20);
+  absl::Duration tick = absl::Milliseconds(50);
   absl::Duration hello_timeout = absl::Seconds(10);  // a stream that says nothing is ended
 };
 
@@ -108,7 +108,9 @@ class Runner {
   machine::Cluster cluster_;       // the runner's thread only, once started
   absl::Status ledger_error_;      // of the last write; told when it changes
   std::set<std::string> changed_;  // jobs to publish at the next tick
+  absl::Time jobs_published_ = absl::InfinitePast();
   absl::Time agents_published_ = absl::InfinitePast();
+  absl::Time metrics_published_ = absl::InfinitePast();
   std::thread thread_;
 
   mutable Mutex mutex_;
