@@ -54,6 +54,7 @@ std::vector<v1::AgentMessage> PaperMind::On(const v1::CoordinatorMessage& messag
   if (message.has_release()) {
     hello_.clear_job();
     hello_.clear_epoch();
+    ended_.reset();
     replies.emplace_back().mutable_heartbeat();
   }
   if (message.has_task()) replies.push_back(Score(message.task()));
@@ -74,6 +75,8 @@ void PaperMind::Join(const v1::AssignWorker& assign, std::vector<v1::AgentMessag
   ready->set_rank(assign.rank());
   ready->set_step(step_);
   ready->set_weights_digest(7);
+  ready->set_leaps_applied(hello_.leaps_applied());
+  ready->set_last_leap(hello_.last_leap());
   if (assign.rank() != 0) return;
   v1::TrainingStarted* started = replies->emplace_back().mutable_training_started();
   started->set_job(assign.job());
@@ -138,8 +141,9 @@ v1::AgentMessage PaperMind::Outcome(const v1::Decide& decide) {
   outcome->set_shard_digest(ShareOf(kWeightsAfter));
   outcome->set_weights_digest(kWeightsAfter);
   if (decide.commit()) {
-    hello_.set_last_leap(decide.leap());
-    hello_.set_leaps_applied(hello_.leaps_applied() + 1);
+    applied_.insert(decide.leap());
+    hello_.set_last_leap(*applied_.rbegin());
+    hello_.set_leaps_applied(static_cast<int64_t>(applied_.size()));
   }
   return message;
 }
@@ -172,7 +176,13 @@ v1::AgentMessage PaperMind::EndJob(int64_t step) {
   ended->set_ok(true);
   ended->mutable_result()->set_step(step);
   ended->mutable_result()->set_train_loss(2.5);
+  ended_ = message;
   return message;
+}
+
+std::vector<v1::AgentMessage> PaperMind::Repeat() const {
+  if (!ended_) return {};
+  return {*ended_};
 }
 
 }  // namespace leap

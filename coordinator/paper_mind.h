@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -28,6 +30,10 @@ class PaperMind {
   // Its shard of the snapshot at `step`, in a group whose members all report it.
   v1::AgentMessage Snapshot(int64_t step);
   v1::AgentMessage EndJob(int64_t step);
+  // What still stands and may have been lost, to be said again after a reconnect.
+  std::vector<v1::AgentMessage> Repeat() const;
+  // Leaps that it was told to commit.
+  const std::set<uint64_t>& applied() const { return applied_; }
 
   const std::string& job() const { return hello_.job(); }
   uint64_t epoch() const { return hello_.epoch(); }
@@ -45,6 +51,8 @@ class PaperMind {
   int world_size_ = 1;
   int64_t step_ = 0;
   std::map<uint64_t, int64_t> bases_;  // of prepared leaps
+  std::set<uint64_t> applied_;
+  std::optional<v1::AgentMessage> ended_;  // until it is released
 };
 
 }  // namespace leap

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <set>
 #include <type_traits>
 #include <utility>
 
@@ -145,7 +146,9 @@ struct Reader {
       const std::optional<int64_t> micros = statement.IntOrNull();
       value = micros ? absl::FromUnixMicros(*micros) : absl::InfinitePast();
     } else {
-      const Json json = Json::parse(statement.Text(), nullptr, /*allow_exceptions=*/false);
+      const std::string text = statement.Text();
+      if (text.empty()) return;  // a column younger than its row
+      const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
       ok = ok && !json.is_discarded();
       if (ok) FromJson(json, value);
     }
@@ -296,6 +299,36 @@ std::string CreateAllSql() {
 // migrations[v] leads from schema v to v + 1.
 std::vector<std::string> Migrations() { return {CreateAllSql()}; }
 
+// Adds the columns that this release has and the file's table has not. A row that was written
+// without them reads as the default of its field, so a new field needs no migration of its own.
+template <class R>
+absl::Status AddMissingColumns(SqliteConnection& connection, std::string* sql) {
+  LEAP_ASSIGN_OR_RETURN(
+      auto statement,
+      connection.Prepare(absl::StrCat("SELECT name FROM pragma_table_info('", TableOf<R>(), "')")));
+  std::set<std::string> there;
+  while (true) {
+    LEAP_ASSIGN_OR_RETURN(const bool more, connection.Step(*statement));
+    if (!more) break;
+    there.insert(statement->Text());
+  }
+  const Columns columns = ColumnsOf<R>();
+  for (size_t i = 0; i < columns.all.size(); ++i) {
+    if (there.count(columns.all[i]) > 0) continue;
+    absl::StrAppend(sql, "ALTER TABLE ", TableOf<R>(), " ADD COLUMN ", columns.declared[i], ";");
+  }
+  return absl::OkStatus();
+}
+
+template <class... R>
+absl::Status AddMissingColumnsOfAll(SqliteConnection& connection, std::variant<R...>*) {
+  std::string sql;
+  absl::Status status;
+  ((status.ok() ? (void)(status = AddMissingColumns<R>(connection, &sql)) : (void)0), ...);
+  if (!status.ok() || sql.empty()) return status;
+  return connection.Execute(absl::StrCat("BEGIN IMMEDIATE;", sql, "COMMIT;"));
+}
+
 absl::Status Migrate(SqliteConnection& connection, const std::string& file) {
   LEAP_ASSIGN_OR_RETURN(auto statement, connection.Prepare("PRAGMA user_version"));
   LEAP_ASSIGN_OR_RETURN(const bool row, connection.Step(*statement));
@@ -334,6 +367,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& file,
                         SqliteConnection::Open(file, SqliteConnection::Mode::kReadWrite));
   LEAP_RETURN_IF_ERROR(writer->Execute("PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;"));
   LEAP_RETURN_IF_ERROR(Migrate(*writer, file));
+  LEAP_RETURN_IF_ERROR(AddMissingColumnsOfAll(*writer, static_cast<machine::Record*>(nullptr)));
   LEAP_ASSIGN_OR_RETURN(auto reader,
                         SqliteConnection::Open(file, SqliteConnection::Mode::kReadOnly));
   if (options.max_pages > 0) {

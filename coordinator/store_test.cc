@@ -241,5 +241,27 @@ TEST_F(StoreTest, ReadsForPeopleDoNotWaitForAWrite) {
   EXPECT_EQ(page.rows.size(), 1u);
 }
 
+TEST_F(StoreTest, ALedgerOfAnOlderReleaseGetsTheColumnsItLacks) {
+  ASSERT_OK(Store::Open(file_).status());
+  {
+    ASSERT_OK_AND_ASSIGN(auto old,
+                         SqliteConnection::Open(file_, SqliteConnection::Mode::kReadWrite));
+    ASSERT_OK(old->Execute(
+        "ALTER TABLE leaps DROP COLUMN scales; ALTER TABLE leaps DROP COLUMN pause_seconds;"
+        "ALTER TABLE leaps DROP COLUMN verifier;"
+        "INSERT INTO leaps(job, leap, state) VALUES('a', 3, 2)"));
+  }
+  ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_));
+  ASSERT_OK_AND_ASSIGN(const auto page, store->Leaps("a", 0, 10));
+  ASSERT_EQ(page.rows.size(), 1u);
+  EXPECT_EQ(page.rows[0].leap, 3u);
+  EXPECT_TRUE(page.rows[0].scales.empty());
+  LeapRecord leap;
+  leap.job = "a";
+  leap.leap = 4;
+  leap.scales = {1.5};
+  EXPECT_OK(store->Write(std::vector<Record>{leap}));
+}
+
 }  // namespace
 }  // namespace leap

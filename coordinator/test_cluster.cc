@@ -172,11 +172,21 @@ PaperAgent::PaperAgent(const std::string& coordinator, const std::string& name, 
     return mind_.Beat();
   };
   callbacks.on_message = [this](const v1::CoordinatorMessage& message) { On(message); };
-  session_ = OrDie(AgentSession::Start(
+  callbacks.on_connected = [this](const v1::Welcome&) {
+    std::vector<v1::AgentMessage> messages;
+    {
+      MutexLock lock(&mutex_);
+      messages = mind_.Repeat();
+    }
+    Say(std::move(messages));
+  };
+  auto session = OrDie(AgentSession::Start(
       {.coordinator = coordinator,
        .channel = {.token = token},
        .backoff = {.initial = absl::Milliseconds(5), .max = absl::Milliseconds(50)}},
       std::move(callbacks)));
+  MutexLock lock(&mutex_);
+  session_ = std::move(session);
 }
 
 PaperAgent::~PaperAgent() { session_->Stop("the test is over", absl::Seconds(1)); }
@@ -188,7 +198,23 @@ void PaperAgent::On(const v1::CoordinatorMessage& message) {
     heard_.push_back(message);
     replies = mind_.On(message);
   }
-  for (v1::AgentMessage& reply : replies) session_->Send(std::move(reply));
+  Say(std::move(replies));
+}
+
+// The session's first callbacks may come before the constructor has stored it: they wait for that.
+void PaperAgent::Say(std::vector<v1::AgentMessage> messages) {
+  {
+    MutexLock lock(&mutex_);
+    const auto stored = [this]()
+                            ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return session_ != nullptr; };
+    mutex_.Await(Condition(&stored));
+  }
+  for (v1::AgentMessage& message : messages) session_->Send(std::move(message));
+}
+
+std::set<uint64_t> PaperAgent::applied() const {
+  MutexLock lock(&mutex_);
+  return mind_.applied();
 }
 
 void PaperAgent::Snapshot(int64_t step) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -112,14 +113,16 @@ class PaperAgent {
                                               size_t count = 1);
   bool WaitConnected(int64_t connects = 1);
   AgentSessionInfo info() const { return session_->info(); }
+  std::set<uint64_t> applied() const;  // leaps it was told to commit
 
  private:
+  void Say(std::vector<v1::AgentMessage> messages);
   void On(const v1::CoordinatorMessage& message);
 
   mutable Mutex mutex_;
   PaperMind mind_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::CoordinatorMessage> heard_ ABSL_GUARDED_BY(mutex_);
-  std::unique_ptr<AgentSession> session_;
+  std::unique_ptr<AgentSession> session_;  // set once, in the constructor
 };
 
 // A job file for one paper worker; `more` is further YAML of spec, two spaces in.
