@@ -156,6 +156,7 @@ void Cluster::On(const Restored& restored, Batch& batch) {
   for (JobMachine* const job : order_) job->Restore(ledger, batch);
   ExpectMembers(batch);
   for (const AgentRecord& row : ledger.agents) {
+    if (batch.Planted(Mutation::kForgetQuarantine)) continue;
     Agent& agent = agents_.Entry(row.agent);
     if (agent.incarnation != 0 && agent.incarnation != row.incarnation) continue;
     agent.name = row.agent;

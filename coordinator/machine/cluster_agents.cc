@@ -42,7 +42,7 @@ void Cluster::On(const AgentSaid& said, Batch& batch) {
   Agent* const agent = agents_.Find(said.agent);
   const bool known =
       agent != nullptr && agent->incarnation == said.incarnation && agent->session == said.session;
-  if (!known && (agent == nullptr || !batch.Planted(Mutation::kAcceptOldIncarnation))) {
+  if (!known) {
     // An older session or process: it has been told to end, and whatever stands was said again on
     // the newer one.
     return batch.Count(Metric::kRefused, {KindName(said.message)});

@@ -18,12 +18,7 @@ void JobMachine::OnMessage(Agent& agent, const AgentMessage& message, Batch& bat
 GroupMember* JobMachine::SenderOf(const Agent& agent, uint64_t epoch, absl::string_view what,
                                   Batch& batch) {
   Group& group = core_.group;
-  GroupMember* member = group.Find(agent.name, agent.incarnation);
-  if (batch.Planted(Mutation::kAcceptOldIncarnation) && member == nullptr) {
-    for (GroupMember& other : group.members()) {
-      if (other.agent == agent.name) member = &other;
-    }
-  }
+  GroupMember* const member = group.Find(agent.name, agent.incarnation);
   const bool current = epoch == group.epoch() || batch.Planted(Mutation::kAcceptOldEpoch);
   if (member != nullptr && current && group.Stands()) return member;
   // An epoch that has just been ended is no news to whoever ended it.
@@ -103,8 +98,7 @@ bool JobMachine::HelloOfMember(Agent& agent, int rank, const Hello& hello, Batch
 
 void JobMachine::OnAgentGone(const Agent& agent, absl::string_view why, Batch& batch) {
   GroupMember* const member = core_.group.Find(agent.name, agent.incarnation);
-  if (member != nullptr && !batch.Planted(Mutation::kAcceptOldIncarnation))
-    member->dead = !agent.left;
+  if (member != nullptr) member->dead = !agent.left;
   if (leaps_->board().Find(agent.name) != nullptr) {
     core_.Event(batch, "verifier-lost", absl::StrCat(agent.name, ": ", why));
     leaps_->RemoveVerifier(agent.name);

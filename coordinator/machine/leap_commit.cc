@@ -176,8 +176,7 @@ void LeapMachine::OnOutcome(const Agent& agent, const LeapOutcome& outcome, Batc
   const bool current =
       flight_.has_value() && !flight_->preparing() && flight_->leap().leap == outcome.leap;
   if (current) {
-    const int world = batch.Planted(Mutation::kApplyOnFirstOutcome) ? 1 : core_.group.world_size();
-    return Settle(flight_->Count(outcome, world), batch);
+    return Settle(flight_->Count(outcome, core_.group.world_size()), batch);
   }
   const LeapRecord* const known = Find(outcome.leap);
   const bool applied = known != nullptr && known->state == LeapState::kApplied;

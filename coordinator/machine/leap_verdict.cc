@@ -105,10 +105,10 @@ void LeapMachine::Quarantine(absl::string_view agent, absl::string_view cause,
   core_.Event(batch, "verifier-quarantined", absl::StrCat(agent, ": ", why), Severity::kWarning);
   batch.Count(Metric::kQuarantines, {std::string(cause)});
   Agent* const found = batch.agents().Find(agent);
-  if (found == nullptr || batch.Planted(Mutation::kUseQuarantined)) return;
+  if (found == nullptr) return;
   found->quarantine = why;
   batch.Write(AgentRecord{found->name, found->incarnation, why, batch.now()});
-  if (board_.Find(agent) != nullptr) {
+  if (board_.Find(agent) != nullptr && !batch.Planted(Mutation::kUseQuarantined)) {
     RemoveVerifier(agent);
     batch.Release(*found, core_.id(), absl::StrCat("in quarantine: ", why));
   }

@@ -21,7 +21,6 @@ enum class Mutation {
   kReuseEpoch,              // a new group under the old epoch's number
   kNoMajorityGuard,         // a minority may form an epoch
   kTwoLeapsInFlight,        // the next leap does not wait for the last one's outcome
-  kAcceptOldIncarnation,    // messages of a process that was replaced are counted
   kAcceptOldEpoch,          // messages of an epoch that is over are counted
   kCheckpointDespitePeers,  // goes back to a checkpoint although a peer holds live state
   kForgetCommitAtRestart,   // a COMMITTED leap is written off by a restart
@@ -31,7 +30,7 @@ enum class Mutation {
   kIgnoreNeighborDigests,   // silent corruption is not looked for
   kEndBeforeDurable,        // the workers are released before the job's end is in the ledger
   kNewcomersAreLive,        // a newcomer without state counts as a holder of live state
-  kApplyOnFirstOutcome,     // one rank's word settles a leap, whatever the others say
+  kForgetQuarantine,        // a restart lets everybody out of quarantine
   kUseQuarantined,          // a verifier in quarantine goes on scoring
 };
 

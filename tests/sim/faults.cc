@@ -99,6 +99,12 @@ void Faults::KillAll() {
 void Faults::Corrupt(Agent* agent) {
   if (agent == nullptr) return;
   Process& process = *agent->process;
+  agent->ever_corrupt = true;
+  if (random_.Percent(50)) {
+    process.bad_transfer = true;
+    world_.Trace("%s will take over a state wrongly", agent->name.c_str());
+    return;
+  }
   // With two ranks nobody can tell who is right; with three, two neighbours contradict the third.
   if (process.mode != Process::Mode::kTraining || process.world_size() < 3 || !process.state)
     return;
@@ -106,7 +112,8 @@ void Faults::Corrupt(Agent* agent) {
     if (other.process != nullptr && other.process->corrupt) return;
   }
   process.state->weights ^= 1u << random_.In(0, 31);
-  process.corrupt = agent->ever_corrupt = true;
+  process.corrupt = true;
+  world_.Trace("%s has a flipped bit", agent->name.c_str());
 }
 
 void Faults::Lies(Agent* agent) {

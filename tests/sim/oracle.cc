@@ -63,7 +63,7 @@ void Oracle::Violate(const char* format, ...) {
 void Oracle::OnRendezvous(const DataGroup& group, const std::vector<Process*>& ranks,
                           const ModelState& newest) {
   Progress& progress = progress_[group.job];
-  const bool excused = rewound_.erase(group.job) > 0;
+  const bool excused = rewound_.contains(group.job);
   uint64_t formed = 0;
   for (const auto& [key, row] : world_.disk().epochs) {
     if (row.job == group.job && row.epoch < group.epoch && row.formed_time != absl::InfinitePast())
@@ -164,11 +164,18 @@ void Oracle::OnDurable(const std::vector<machine::Record>& records) {
 }
 
 void Oracle::CheckEpochRow(const EpochRecord& row) {
+  const bool by_collective =
+      row.state == EpochState::kEnded && row.reason.starts_with("a collective failed");
+  if (by_collective && !failed_.contains({row.job, row.epoch})) {
+    Violate("epoch %d of %s ended for a collective that failed in another epoch", Int(row.epoch),
+            row.job.c_str());
+  }
   if (row.state == EpochState::kForming && !checked_.contains({row.job, row.epoch})) {
     checked_.insert({row.job, row.epoch});
     CheckGuard(row);
   }
   if (row.state != EpochState::kFormed || !formed_.insert({row.job, row.epoch}).second) return;
+  rewound_.erase(row.job);
   std::vector<uint64_t> applied;
   for (const auto& [key, leap] : world_.disk().leaps) {
     if (leap.job == row.job && leap.state == LeapState::kApplied) applied.push_back(leap.leap);
@@ -357,7 +364,7 @@ void Oracle::AtEnd() {
     const machine::JobRecord& row = world_.disk().jobs.at(plan.job);
     if (row.state == machine::JobState::kCancelled && plan.cancelled) continue;
     if (row.state != machine::JobState::kSucceeded) {
-      if (rewound_.contains(plan.job)) continue;  // NaN, and no checkpoint to go back to
+      if (may_fail_.contains(plan.job)) continue;  // NaN, and no checkpoint to go back to
       return Violate("%s ended as %s: %s", plan.job.c_str(), machine::JobStateName(row.state),
                      row.state_reason.c_str());
     }

@@ -39,6 +39,7 @@ class Oracle {
   void AfterBoundary(const DataGroup& group, const std::vector<Process*>& ranks);
   // A rank is about to apply a leap to its weights.
   void OnApply(const Process& process, uint64_t leap, uint64_t base, uint64_t candidate);
+  void OnCollectiveFailed(const std::string& job, uint64_t epoch) { failed_.insert({job, epoch}); }
   void OnVote(const machine::PrepareVote& vote);
 
   // ---- the coordinator ----
@@ -47,7 +48,11 @@ class Oracle {
   void OnReply(const machine::Reply& reply);
 
   // ---- faults that excuse something ----
-  void OnRewind(const std::string& job) { rewound_.insert(job); }  // it may go back to a checkpoint
+  // NaN: it goes back to a checkpoint, or fails if there is none.
+  void OnRewind(const std::string& job) {
+    rewound_.insert(job);
+    may_fail_.insert(job);
+  }
   // Nobody but a corrupt rank was left: the run goes on from what it has.
   void OnFalseLine(const std::string& job) { progress_[job].chain.clear(); }
   void OnUnnoticed(const std::string& job) { unnoticed_.insert(job); }  // its end may be corrupt
@@ -86,8 +91,9 @@ class Oracle {
   std::map<std::pair<std::string, uint64_t>, machine::LeapRecord> rows_;  // newest row by job, leap
   std::set<std::pair<std::string, uint64_t>> checked_, formed_;           // epochs, by job, number
   std::map<std::tuple<std::string, uint64_t, uint64_t, int>, machine::PrepareVote>
-      votes_;  // job, epoch, leap, rank
-  std::set<std::string> rewound_, unnoticed_;
+      votes_;                                          // job, epoch, leap, rank
+  std::set<std::pair<std::string, uint64_t>> failed_;  // epochs in which a rank reported a failure
+  std::set<std::string> rewound_, may_fail_, unnoticed_;
 };
 
 }  // namespace leap::sim

@@ -59,6 +59,9 @@ void Process::OnConnected() {
                    .last_leap = state ? state->last_leap() : 0,
                    .held_leap = held_leap});
   // What may have been lost and still stands (coordinator/machine/message.h, rule 2).
+  if (mode == Mode::kAborted || mode == Mode::kStopped) {
+    world_.oracle().OnCollectiveFailed(job_, epoch_);
+  }
   if (mode == Mode::kAborted)
     Send(wire::CollectiveFailed{.job = job_, .epoch = epoch_, .message = "aborted"});
   if (mode == Mode::kStopped && failed_) Send(*failed_);

@@ -87,6 +87,7 @@ class Process {
   bool ended = false;
   bool said_goodbye = false;
   bool corrupt = false;       // a bit flipped; healed by taking a peer's state
+  bool bad_transfer = false;  // the next state it takes over arrives with a flipped bit
   bool reports_nan = false;   // at the next boundary
   uint64_t formed_epoch = 0;  // newest epoch that the ledger knows it was part of (oracle's)
   std::deque<RingEntry> ring;

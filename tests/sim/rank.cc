@@ -61,7 +61,8 @@ void Process::Ready(const ModelState& newest, const std::string& recovered_from)
     state = newest;
     ring.clear();
   }
-  corrupt = false;
+  corrupt = std::exchange(bad_transfer, false) && world_size_ > 1;
+  if (corrupt) state->weights ^= 1u << rank_;
   mode = Mode::kTraining;
   applied_since_snapshot_ = 0;
   ready_ = wire::EpochReady{.job = job_,
@@ -85,6 +86,7 @@ void Process::CollectiveBroke() {
                                    .epoch = epoch_,
                                    .step = state ? state->step : 0,
                                    .message = "connection closed by peer"};
+  world_.oracle().OnCollectiveFailed(job_, epoch_);
   Send(*failed_);
 }
 
