@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,7 @@ void AddFlags(CLI::App* app, Flags* flags) {
       ->check(CLI::Range(1, 1000));
   app->add_option("--log-level", flags->log_level, "debug, info, warning or error");
   AddServerFlags(app, &flags->server);
+  app->remove_option(app->get_option("--advertise"));  // nobody is told of the coordinator
   AddTlsFlags(app, &flags->tls);
 }
 
@@ -119,7 +121,7 @@ int Main(int argc, char** argv) {
   flags.server.listen = "127.0.0.1:7070";
   CLI::App app("leap-coordinator");
   AddFlags(&app, &flags);
-  CLI11_PARSE(app, argc, argv);
+  if (const std::optional<int> code = ParseFlags(&app, argc, argv)) return *code;
   if (flags.state_dir.empty()) flags.state_dir = DefaultStateDir();
   const absl::StatusOr<LogLevel> level = ParseLogLevel(flags.log_level);
   if (!level.ok()) {

@@ -7,6 +7,15 @@
 
 namespace leap {
 
+std::optional<int> ParseFlags(CLI::App* app, int argc, char** argv) {
+  try {
+    app->parse(argc, argv);
+    return std::nullopt;
+  } catch (const CLI::ParseError& error) {
+    return app->exit(error) == 0 ? 0 : 2;
+  }
+}
+
 void AddTlsFlags(CLI::App* app, TlsFiles* tls) {
   app->add_option("--tls-cert", tls->certificate,
                   "Own certificate chain, PEM; read again when it changes")

@@ -6,6 +6,7 @@
 // Call on the main thread before anything starts.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "CLI/CLI.hpp"
@@ -15,6 +16,10 @@
 #include "service/server.h"
 
 namespace leap {
+
+// Parses argv into what was added to `app`. Nothing: go on. Else the exit code, after help, version
+// or the error has been printed: 0 or 2, whatever CLI11 would say.
+std::optional<int> ParseFlags(CLI::App* app, int argc, char** argv);
 
 // --tls-cert --tls-key --tls-ca
 void AddTlsFlags(CLI::App* app, TlsFiles* tls);

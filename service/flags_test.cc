@@ -1,0 +1,75 @@
+#include "service/flags.h"
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "base/status_matchers.h"
+#include "gtest/gtest.h"
+#include "service/test_dir.h"
+
+namespace leap {
+namespace {
+
+struct Parsed {
+  TlsFiles tls;
+  ServerFlags server;
+  ChannelFlags channel;
+  std::optional<int> code;
+};
+
+Parsed Parse(std::vector<std::string> words) {
+  Parsed parsed;
+  CLI::App app("program");
+  AddTlsFlags(&app, &parsed.tls);
+  AddServerFlags(&app, &parsed.server);
+  AddChannelFlags(&app, &parsed.channel);
+  words.insert(words.begin(), "program");
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  parsed.code = ParseFlags(&app, static_cast<int>(argv.size()), argv.data());
+  return parsed;
+}
+
+TEST(Flags, AreReadIntoOptions) {
+  const Parsed parsed =
+      Parse({"--listen", "0.0.0.0:5", "--insecure-listen-anywhere", "--coordinator", "c:1",
+             "--tls-ca", "ca.pem", "--token-file", "tokens"});
+  ASSERT_EQ(parsed.code, std::nullopt);
+  const RpcServerOptions server = parsed.server.ToServerOptions(parsed.tls);
+  EXPECT_EQ(server.listen, "0.0.0.0:5");
+  EXPECT_TRUE(server.insecure_anywhere);
+  EXPECT_TRUE(server.optional_client_certificate) << "a token will do, too";
+  EXPECT_EQ(server.tls.ca, "ca.pem");
+  EXPECT_TRUE(parsed.server.ToAuthOptions(parsed.tls).required);
+  EXPECT_EQ(parsed.channel.coordinator, "c:1");
+}
+
+TEST(Flags, AskNobodyForARoleWhereThereIsNothingToShow) {
+  const Parsed parsed = Parse({});
+  EXPECT_FALSE(parsed.server.ToAuthOptions(parsed.tls).required);
+  EXPECT_FALSE(parsed.server.ToServerOptions(parsed.tls).insecure_anywhere);
+}
+
+TEST(Flags, ExitWithZeroAfterHelpAndTwoAfterAMistake) {
+  EXPECT_EQ(Parse({"--help"}).code, 0);
+  EXPECT_EQ(Parse({"--bogus"}).code, 2);
+  EXPECT_EQ(Parse({"--listen"}).code, 2);
+}
+
+TEST(Flags, TakeTheTokenFromAFileOrTheEnvironment) {
+  TestDir dir;
+  Parsed parsed = Parse({"--token-path", dir.Write("token", "from-the-file\n")});
+  setenv("LEAP_TOKEN", "from-the-environment", 1);
+  EXPECT_EQ(parsed.channel.ToChannelOptions(parsed.tls)->token, "from-the-file");
+  parsed.channel.token_path.clear();
+  EXPECT_EQ(parsed.channel.ToChannelOptions(parsed.tls)->token, "from-the-environment");
+  unsetenv("LEAP_TOKEN");
+  EXPECT_EQ(parsed.channel.ToChannelOptions(parsed.tls)->token, "");
+  parsed.channel.token_path = "/no/such";
+  EXPECT_THAT(parsed.channel.ToChannelOptions(parsed.tls),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+}  // namespace
+}  // namespace leap
