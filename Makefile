@@ -15,13 +15,13 @@ setup:           ## install what a build needs: packages, LibTorch into .deps/ (
 
 build: setup     ## configure and compile into build/PRESET
 	@cmake --preset $(PRESET) -Wno-dev >/dev/null
-	@cmake --build build/$(PRESET) -j $(JOBS)
+	@cmake --build build/$(PRESET) -j $(JOBS) $(if $(TARGETS),--target $(TARGETS))
 
 test: build      ## build, then run every test
 	@ctest --preset $(PRESET) -j $(JOBS)
 
 demo:            ## coordinator, workers and a verifier on this machine, until leaps are accepted
-	@$(MAKE) --no-print-directory build PRESET=release
+	@$(MAKE) --no-print-directory build PRESET=release TARGETS="leap-coordinator leap-worker leap-verifier leapctl"
 	@scripts/demo.sh
 
 format:          ## format every C++ file with the pinned clang-format

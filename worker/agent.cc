@@ -526,18 +526,22 @@ void WorkerAgent::ReportEnd(const v1::AssignWorker& assign, const absl::Status& 
 
 // ---- callbacks of the trainer ----
 
+template <class Message>
+bool WorkerAgent::Label(Message* message) const {
+  MutexLock lock(&mutex_);
+  const auto& epoch = running_ ? running_ : current_;
+  if (!epoch) return false;
+  message->set_job(epoch->job());
+  message->set_epoch(epoch->epoch());
+  message->set_rank(epoch->rank());
+  return true;
+}
+
 void WorkerAgent::ReportSnapshot(const RingSnapshot& snapshot, FlatRange shard) {
   metrics_->Observe(Metric::kWorkerSnapshotSeconds, {}, snapshot.copy_seconds);
   v1::AgentMessage message;
   v1::SnapshotTaken* taken = message.mutable_snapshot_taken();
-  {
-    MutexLock lock(&mutex_);
-    const auto& epoch = running_ ? running_ : current_;
-    if (!epoch) return;
-    taken->set_job(epoch->job());
-    taken->set_epoch(epoch->epoch());
-    taken->set_rank(epoch->rank());
-  }
+  if (!Label(taken)) return;
   taken->set_step(snapshot.position.step);
   taken->set_data_position(snapshot.position.data_position);
   taken->set_adam_step(snapshot.position.adam_step);
@@ -555,14 +559,7 @@ void WorkerAgent::ReportVote(const PrepareRequest& request,
                              const absl::StatusOr<uint64_t>& digest) {
   v1::AgentMessage message;
   v1::PrepareVote* vote = message.mutable_prepare_vote();
-  {
-    MutexLock lock(&mutex_);
-    const auto& epoch = running_ ? running_ : current_;
-    if (!epoch) return;
-    vote->set_job(epoch->job());
-    vote->set_epoch(epoch->epoch());
-    vote->set_rank(epoch->rank());
-  }
+  if (!Label(vote)) return;
   vote->set_leap(request.leap);
   vote->set_ok(digest.ok());
   if (digest.ok()) {
@@ -576,20 +573,16 @@ void WorkerAgent::ReportVote(const PrepareRequest& request,
 void WorkerAgent::ReportLeap(const LeapReport& report) {
   v1::AgentMessage message;
   v1::LeapOutcome* outcome = message.mutable_leap_outcome();
+  if (!Label(outcome)) return;
+  outcome->set_leap(report.leap);
+  outcome->set_applied(report.applied);
+  outcome->set_boundary_step(report.boundary_step);
+  outcome->set_step(report.step);
+  outcome->set_pause_seconds(report.pause_seconds);
+  outcome->set_shard_digest(report.shard_digest);
+  outcome->set_weights_digest(report.weights_digest);
   {
     MutexLock lock(&mutex_);
-    const auto& epoch = running_ ? running_ : current_;
-    if (!epoch) return;
-    outcome->set_job(epoch->job());
-    outcome->set_epoch(epoch->epoch());
-    outcome->set_rank(epoch->rank());
-    outcome->set_leap(report.leap);
-    outcome->set_applied(report.applied);
-    outcome->set_boundary_step(report.boundary_step);
-    outcome->set_step(report.step);
-    outcome->set_pause_seconds(report.pause_seconds);
-    outcome->set_shard_digest(report.shard_digest);
-    outcome->set_weights_digest(report.weights_digest);
     outcomes_[report.leap] = *outcome;
     if (outcomes_.size() > kOutcomesKept) outcomes_.erase(outcomes_.begin());
   }

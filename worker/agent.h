@@ -83,6 +83,9 @@ class WorkerAgent {
   void ReportSnapshot(const RingSnapshot& snapshot, FlatRange shard);
   void ReportVote(const PrepareRequest& request, const absl::StatusOr<uint64_t>& digest);
   void ReportLeap(const LeapReport& report);
+  // Job, epoch and rank of the ring that reports. False: there is none.
+  template <class Message>
+  bool Label(Message* message) const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Sends `message` now and again after each reconnect until it is replaced or the job is dropped.
   void SendStanding(const std::string& key, v1::AgentMessage message);
