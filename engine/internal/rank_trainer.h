@@ -1,0 +1,140 @@
+// RankTrainer, shared by the files that implement it: trainer.cc (life, one step),
+// trainer_join.cc (joining an epoch, state from peers or a checkpoint), trainer_boundary.cc (what
+// happens between two steps: leap, snapshot, checkpoint). See engine/trainer.h for the contract.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <atomic>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "engine/corpus.h"
+#include "engine/model.h"
+#include "engine/trainer.h"
+
+namespace leap {
+
+constexpr absl::Duration kPausedRhythm = absl::Milliseconds(50);
+
+inline absl::Time Now() { return RealClock().Now(); }
+inline double SecondsSince(absl::Time start) { return absl::ToDoubleSeconds(Now() - start); }
+
+// What ranks tell one another before they step together.
+enum PositionColumn {
+  kLive,
+  kStep,
+  kLeaps,
+  kDataPosition,
+  kAdamStep,
+  kLastLeap,
+  kDigest,
+  kPositionColumns
+};
+
+// The boundary vote, combined by MIN over ranks: `x` and `-x` give minimum and maximum.
+enum VoteColumn { kHeld, kMinusHeld, kMinusPause, kMinusCheckpoint, kVoteColumns };
+
+class RankTrainer final : public Trainer {
+ public:
+  RankTrainer(const JobSpec& spec, const std::string& state_dir, TrainerCallbacks callbacks)
+      : spec_(spec), state_dir_(state_dir), callbacks_(std::move(callbacks)) {}
+  ~RankTrainer() override { Leave(); }
+
+  absl::Status Open();
+
+  absl::StatusOr<JoinReport> Join(const EpochOptions& options,
+                                  std::shared_ptr<Interrupt> interrupt) override;
+  absl::StatusOr<StepReport> Step() override;
+  absl::StatusOr<FinalReport> Finish() override;
+  void Leave() override;
+
+  void Prepare(PrepareRequest request) override {
+    if (const auto ring = this->ring()) return ring->Prepare(std::move(request));
+    callbacks_.on_vote(request, absl::AbortedError("this rank is in no epoch"));
+  }
+  bool Decide(uint64_t leap, bool commit) override {
+    const auto ring = this->ring();
+    return ring != nullptr && ring->Decide(leap, commit);
+  }
+  void SetPaused(bool paused) override { paused_ = paused; }
+  void RequestCheckpoint() override { checkpoint_wanted_ = true; }
+
+  TrainPosition position() const override {
+    MutexLock lock(&mutex_);
+    return shown_position_;
+  }
+  uint64_t held_leap() const override {
+    const auto ring = this->ring();
+    return ring == nullptr ? 0 : ring->Held();
+  }
+  std::shared_ptr<Ring> ring() const override {
+    MutexLock lock(&mutex_);
+    return ring_;
+  }
+  const DataRegions& regions() const override { return corpus_->regions(); }
+  int64_t corpus_tokens() const override { return corpus_->tokens(); }
+  std::string corpus_digest() const override { return corpus_->content_digest(); }
+  int64_t parameters() const override { return model_->layout().size; }
+
+ private:
+  at::Tensor& Gradients() { return *static_cast<at::Tensor*>(model_->FlatGradientsTensor()); }
+  int64_t size() const { return model_->layout().size; }
+  FlatRange whole() const { return {0, size()}; }
+  std::string checkpoint_dir() const {
+    return spec_.checkpoint.dir.empty() ? absl::StrCat(state_dir_, "/checkpoints/", spec_.name)
+                                        : spec_.checkpoint.dir;
+  }
+
+  uint64_t WeightsDigest() const;
+  absl::Status LoadCheckpoint(const EpochOptions& options, std::string* source);
+  absl::Status SyncState(const EpochOptions& options, std::string* recovered_from);
+  absl::Status BroadcastState(int source, bool receive);
+  absl::Status StartRing();
+  absl::Status MakeFreshModel();
+
+  absl::StatusOr<double> TrainBatch();
+  absl::Status WaitAll(const std::vector<Ticket>& tickets);
+  absl::StatusOr<std::vector<int64_t>> WaitVote(const Ticket& ticket, const at::Tensor& vote);
+  at::Tensor MyVote(bool may_leap) const;
+  absl::Status Boundary(const std::vector<int64_t>& vote);
+  absl::Status ApplyLeap();
+  absl::Status ScaleMoments(int64_t horizon_steps);
+  void PublishLeap(const StagedLeap& leap, int64_t boundary_step, double pause,
+                   std::vector<float> weights);
+  void TakeSnapshot();
+  void WriteCheckpointAside();
+  CheckpointData Checkpoint() const;
+  void ShowPosition();
+
+  const JobSpec spec_;
+  const std::string state_dir_;
+  const TrainerCallbacks callbacks_;
+  std::unique_ptr<Corpus> corpus_;
+  std::unique_ptr<Model> model_;
+
+  // Training thread.
+  std::unique_ptr<Group> group_;
+  std::shared_ptr<Interrupt> interrupt_;
+  TrainPosition position_;
+  uint64_t applied_since_snapshot_ = 0;
+  double loss_ = std::numeric_limits<double>::quiet_NaN();
+
+  std::atomic<bool> paused_{false};
+  std::atomic<bool> checkpoint_wanted_{false};
+  std::atomic<bool> checkpoint_busy_{false};
+
+  mutable Mutex mutex_;
+  TrainPosition shown_position_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<Ring> ring_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace leap

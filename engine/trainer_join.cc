@@ -1,0 +1,150 @@
+// Joining an epoch: the group, and the state that its ranks go on from.
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "engine/internal/rank_trainer.h"
+
+namespace leap {
+
+absl::StatusOr<JoinReport> RankTrainer::Join(const EpochOptions& options,
+                                             std::shared_ptr<Interrupt> interrupt) {
+  Leave();
+  interrupt_ = std::move(interrupt);
+  model_->RenewGradients();
+  JoinReport report;
+  LEAP_ASSIGN_OR_RETURN(group_, Group::Join(options.group, interrupt_));
+  if (options.from_checkpoint && options.group.rank == 0) {
+    LEAP_RETURN_IF_ERROR(LoadCheckpoint(options, &report.recovered_from));
+  }
+  LEAP_RETURN_IF_ERROR(SyncState(options, &report.recovered_from));
+  LEAP_RETURN_IF_ERROR(StartRing());
+  applied_since_snapshot_ = 0;
+  ShowPosition();
+  report.position = position_;
+  report.weights_digest = WeightsDigest();
+  return report;
+}
+
+void RankTrainer::Leave() {
+  group_.reset();
+  std::shared_ptr<Ring> ring;
+  {
+    MutexLock lock(&mutex_);
+    ring.swap(ring_);
+  }
+  if (ring == nullptr) return;
+  if (const uint64_t expired = ring->Expire()) {
+    callbacks_.on_leap({.leap = expired, .boundary_step = position_.step, .step = position_.step});
+  }
+}
+
+// The newest checkpoint that can be read; damaged ones are named in the log and passed over.
+absl::Status RankTrainer::LoadCheckpoint(const EpochOptions& options, std::string* source) {
+  const bool fresh = spec_.checkpoint.resume == "never" && options.checkpoint_path.empty();
+  if (fresh) return position_ == TrainPosition{} ? absl::OkStatus() : MakeFreshModel();
+  std::vector<std::string> paths;
+  const bool named = spec_.checkpoint.resume != "auto" && spec_.checkpoint.resume != "never";
+  if (!options.checkpoint_path.empty()) paths.push_back(options.checkpoint_path);
+  if (named) {
+    paths.push_back(spec_.checkpoint.resume);
+  } else {
+    for (std::string& path : ListCheckpoints(checkpoint_dir())) paths.push_back(std::move(path));
+  }
+  for (const std::string& path : paths) {
+    absl::StatusOr<CheckpointData> data = ReadCheckpoint(path);
+    if (!data.ok()) {
+      LogError("checkpoint-unreadable", {{"path", path}, {"status", data.status()}});
+      if (named && path == spec_.checkpoint.resume) return data.status();
+      continue;
+    }
+    if (static_cast<int64_t>(data->weights.size()) != size()) {
+      return MakeError(absl::StatusCode::kFailedPrecondition, ErrorReason::kCheckpointMismatch,
+                       absl::StrCat("checkpoint ", path, " has ", data->weights.size(),
+                                    " parameters, this job's model has ", size(),
+                                    "; set spec.checkpoint.dir to a folder of this job, or "
+                                    "spec.checkpoint.resume to never"));
+    }
+    model_->WriteWeights(whole(), data->weights);
+    model_->WriteMoments(whole(), data->exp_avg, data->exp_avg_sq);
+    position_ = data->position;
+    *source = absl::StrCat("checkpoint ", path);
+    return absl::OkStatus();
+  }
+  return position_ == TrainPosition{} ? absl::OkStatus() : MakeFreshModel();
+}
+
+// The newest state among the ranks that hold it wins; all others receive it.
+absl::Status RankTrainer::SyncState(const EpochOptions& options, std::string* recovered_from) {
+  const bool nobody_live = options.from_checkpoint;
+  const bool live = nobody_live ? options.group.rank == 0 : options.live;
+  std::vector<int64_t> mine(kPositionColumns);
+  mine[kLive] = live ? 1 : 0;
+  mine[kStep] = position_.step;
+  mine[kLeaps] = position_.leaps_applied;
+  mine[kDataPosition] = position_.data_position;
+  mine[kAdamStep] = position_.adam_step;
+  mine[kLastLeap] = static_cast<int64_t>(position_.last_leap);
+  mine[kDigest] = static_cast<int64_t>(WeightsDigest());
+  LEAP_ASSIGN_OR_RETURN(const auto all, group_->GatherInts(mine));
+  const auto version = [&all](size_t r) {
+    return std::tuple(all[r][kLive], all[r][kDataPosition], all[r][kLeaps]);
+  };
+  size_t best = 0;
+  for (size_t r = 1; r < all.size(); ++r) {
+    if (version(r) > version(best)) best = r;
+  }
+  std::vector<size_t> holders;
+  bool equal = true;
+  for (size_t r = 0; r < all.size(); ++r) {
+    if (version(r) == version(best)) holders.push_back(r);
+    equal = equal && std::equal(all[r].begin() + 1, all[r].end(), all[best].begin() + 1) &&
+            (all[r][kLive] == 1 || position_.adam_step == 0);
+  }
+  if (equal) return absl::OkStatus();
+  const size_t source = holders[options.epoch % holders.size()];  // round-robin
+  const bool receive = version(static_cast<size_t>(group_->rank())) != version(best);
+  LEAP_RETURN_IF_ERROR(BroadcastState(static_cast<int>(source), receive));
+  if (!receive) return absl::OkStatus();
+  position_ = TrainPosition{.step = all[source][kStep],
+                            .data_position = all[source][kDataPosition],
+                            .adam_step = all[source][kAdamStep],
+                            .leaps_applied = all[source][kLeaps],
+                            .last_leap = static_cast<uint64_t>(all[source][kLastLeap])};
+  *recovered_from = absl::StrCat("peer rank ", source);
+  return absl::OkStatus();
+}
+
+absl::Status RankTrainer::BroadcastState(int source, bool receive) {
+  const size_t n = static_cast<size_t>(size());
+  std::vector<float> weights(n), exp_avg(n), exp_avg_sq(n);
+  model_->ReadWeights(whole(), weights);
+  model_->ReadMoments(whole(), exp_avg, exp_avg_sq);
+  LEAP_RETURN_IF_ERROR(group_->BroadcastFloats(weights, source));
+  LEAP_RETURN_IF_ERROR(group_->BroadcastFloats(exp_avg, source));
+  LEAP_RETURN_IF_ERROR(group_->BroadcastFloats(exp_avg_sq, source));
+  if (!receive) return absl::OkStatus();
+  model_->WriteWeights(whole(), weights);
+  model_->WriteMoments(whole(), exp_avg, exp_avg_sq);
+  return absl::OkStatus();
+}
+
+absl::Status RankTrainer::StartRing() {
+  const FlatRange shard = ShardOf(size(), group_->rank(), group_->world_size());
+  LEAP_ASSIGN_OR_RETURN(std::shared_ptr<Ring> ring,
+                        Ring::Create(spec_, model_->layout(), shard,
+                                     {.on_snapshot =
+                                          [this, shard](const RingSnapshot& snapshot) {
+                                            callbacks_.on_snapshot(snapshot, shard);
+                                          },
+                                      .on_vote = callbacks_.on_vote}));
+  MutexLock lock(&mutex_);
+  ring_ = std::move(ring);
+  return absl::OkStatus();
+}
+
+}  // namespace leap
