@@ -8,6 +8,7 @@
 #include "base/error_reason.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "core/check.h"
 #include "core/digest.h"
 #include "core/schedule.h"
 
@@ -15,6 +16,7 @@ namespace leap {
 namespace {
 
 constexpr absl::Duration kIdle = absl::Milliseconds(500);
+constexpr size_t kWaiting = 64;  // requests and other work on the ring's thread, beside snapshots
 
 std::vector<std::span<float>> Spans(std::vector<std::vector<float>>& buffers) {
   return {buffers.begin(), buffers.end()};
@@ -24,7 +26,13 @@ std::vector<std::span<float>> Spans(std::vector<std::vector<float>>& buffers) {
 
 Ring::Ring(const JobSpec& spec, const WeightLayout& layout, FlatRange shard,
            RingCallbacks callbacks)
-    : spec_(spec), layout_(layout), shard_(shard), callbacks_(std::move(callbacks)) {}
+    : spec_(spec),
+      layout_(layout),
+      shard_(shard),
+      callbacks_(std::move(callbacks)),
+      // Two more than the depth: one being filled, one pinned by a staged leap.
+      memory_(static_cast<size_t>(spec.leap.ring_depth + 2)),
+      queue_(kWaiting + memory_.size()) {}
 
 absl::StatusOr<std::unique_ptr<Ring>> Ring::Create(const JobSpec& spec, const WeightLayout& layout,
                                                    FlatRange shard, RingCallbacks callbacks) {
@@ -38,15 +46,13 @@ absl::StatusOr<std::unique_ptr<Ring>> Ring::Create(const JobSpec& spec, const We
     ring->predictors_.push_back(std::move(made));
   }
   const size_t size = static_cast<size_t>(shard.size());
-  // Two more than the depth: one being filled, one pinned by a staged leap.
-  for (int64_t i = 0; i < spec.leap.ring_depth + 2; ++i) {
-    auto snapshot = std::make_shared<RingSnapshot>();
+  for (std::shared_ptr<RingSnapshot>& snapshot : ring->memory_) {
+    snapshot = std::make_shared<RingSnapshot>();
     snapshot->weights.resize(size);
     if (ring->moments_) {
       snapshot->exp_avg.resize(size);
       snapshot->exp_avg_sq.resize(size);
     }
-    ring->memory_.push_back(std::move(snapshot));
   }
   ring->thread_ = std::thread([raw = ring.get()] { raw->Loop(); });
   return ring;
@@ -74,14 +80,26 @@ void Ring::Drain() {
   done.Pop(absl::Seconds(600));
 }
 
-std::shared_ptr<RingSnapshot> Ring::FreeSnapshot() {
+bool Ring::Post(std::function<void()> work) {
+  return queue_.size() < kWaiting && queue_.TryPush(std::move(work));
+}
+
+std::shared_ptr<RingSnapshot> Ring::FreeSnapshot() const {
   for (const std::shared_ptr<RingSnapshot>& snapshot : memory_) {
     if (snapshot.use_count() == 1) return snapshot;
   }
   return nullptr;
 }
 
-bool Ring::Take(const Model& model, const TrainPosition& position, uint64_t applied_leap) {
+// Memory that nobody else holds cannot be taken hold of: readers find only what is published.
+bool Ring::HasRoom() const { return FreeSnapshot() != nullptr; }
+
+void Ring::Skip(int64_t step) {
+  MutexLock lock(&mutex_);
+  newest_step_ = step;
+}
+
+void Ring::Take(const Model& model, const TrainPosition& position, uint64_t applied_leap) {
   const absl::Time start = RealClock().Now();
   std::shared_ptr<const StagedLeap> applied;
   {
@@ -95,18 +113,18 @@ bool Ring::Take(const Model& model, const TrainPosition& position, uint64_t appl
     }
   }
   std::shared_ptr<RingSnapshot> snapshot = FreeSnapshot();
-  if (snapshot == nullptr) {
-    LogWarning("snapshot-skipped", {{"step", position.step}, {"reason", "all memory is pinned"}});
-    return false;
-  }
+  Check(snapshot != nullptr, "Ring::Take without room");
   model.ReadWeights(shard_, snapshot->weights);
   if (moments_) model.ReadMoments(shard_, snapshot->exp_avg, snapshot->exp_avg_sq);
   snapshot->position = position;
   snapshot->applied_leap = applied_leap;
   snapshot->copy_seconds = absl::ToDoubleSeconds(RealClock().Now() - start);
-  return queue_.TryPush([this, snapshot = std::move(snapshot), applied = std::move(applied)] {
-    Publish(snapshot, applied);
-  });
+  const bool pushed =
+      queue_.TryPush([this, snapshot = std::move(snapshot), applied = std::move(applied)] {
+        Publish(snapshot, applied);
+      });
+  // Each snapshot in memory_ has a place of its own; the queue closes with the ring.
+  Check(pushed, "Ring::Take after the ring was closed");
 }
 
 void Ring::Publish(std::shared_ptr<RingSnapshot> snapshot,
@@ -148,7 +166,7 @@ void Ring::AdvanceState(RingSnapshot& snapshot, const RingSnapshot* before,
 
 void Ring::Prepare(PrepareRequest request) {
   const PrepareRequest kept = request;
-  if (queue_.TryPush([this, request = std::move(request)] { Compute(request); })) return;
+  if (Post([this, request = std::move(request)] { Compute(request); })) return;
   if (callbacks_.on_vote) {
     callbacks_.on_vote(kept, absl::ResourceExhaustedError("the rank's ring has too much to do"));
   }

@@ -5,7 +5,7 @@
 // Threads. `Take`, `MarkApplied`, `Expire`: the training thread, which spends one copy of the shard
 // and no more. Digests, state and predictions are made by the ring's own thread, in order.
 // `Prepare`, `Decide`, `Held`: any thread. Pinned snapshots (shared_ptr) are never overwritten; if
-// all memory is pinned, the snapshot is skipped and counted.
+// all memory is pinned (`HasRoom`), the ranks skip the snapshot together (`Skip`).
 #pragma once
 
 #include <cstdint>
@@ -75,8 +75,13 @@ class Ring {
   FlatRange shard() const { return shard_; }
   bool keeps_moments() const { return moments_; }
 
-  // Copies the shard of `model` as it is at `position`. False: no memory free, skipped.
-  bool Take(const Model& model, const TrainPosition& position, uint64_t applied_leap);
+  // There is memory for one more snapshot, and there will be until the next Take.
+  bool HasRoom() const;
+  // Copies the shard of `model` as it is at `position`. Needs HasRoom().
+  void Take(const Model& model, const TrainPosition& position, uint64_t applied_leap);
+  // Some rank has no room: no snapshot at `step`, on no rank. Nothing older can be leapt from any
+  // more; predictor state goes on at the next snapshot.
+  void Skip(int64_t step);
 
   // Computes this rank's shard of θ̂ and votes; answered at once if it was computed before.
   void Prepare(PrepareRequest request);
@@ -97,14 +102,14 @@ class Ring {
   std::vector<std::shared_ptr<const RingSnapshot>> List() const;
 
   // For work that wants the ring's thread: in order with the rest. False: too much waits.
-  bool Post(std::function<void()> work) { return queue_.TryPush(std::move(work)); }
+  bool Post(std::function<void()> work);
   // Blocks until everything posted so far is done.
   void Drain();
 
  private:
   Ring(const JobSpec& spec, const WeightLayout& layout, FlatRange shard, RingCallbacks callbacks);
   void Loop();
-  std::shared_ptr<RingSnapshot> FreeSnapshot();
+  std::shared_ptr<RingSnapshot> FreeSnapshot() const;
   void Publish(std::shared_ptr<RingSnapshot> snapshot, std::shared_ptr<const StagedLeap> applied);
   void AdvanceState(RingSnapshot& snapshot, const RingSnapshot* before, const StagedLeap* applied);
   void Compute(const PrepareRequest& request);
@@ -127,8 +132,8 @@ class Ring {
   std::shared_ptr<const StagedLeap> applied_ ABSL_GUARDED_BY(mutex_);  // since the last snapshot
   int64_t newest_step_ ABSL_GUARDED_BY(mutex_) = -1;  // taken, maybe not yet published
 
-  BoundedQueue<std::function<void()>> queue_{64};
-  std::thread thread_;  // last: it uses everything above
+  BoundedQueue<std::function<void()>> queue_;  // the last `memory_.size()` places: snapshots only
+  std::thread thread_;                         // last: it uses everything above
 };
 
 }  // namespace leap

@@ -42,17 +42,17 @@ class RingTest : public ::testing::Test {
     ASSERT_OK_AND_ASSIGN(ring_, Ring::Create(spec_, model_->layout(), shard_, callbacks));
   }
 
-  // Sets every weight to `value` + its index and takes the snapshot of `step`.
+  // Sets every weight to `value` + its index and takes the snapshot of `step`, if there is room.
   bool Take(int64_t step, float value, uint64_t applied_leap = 0) {
     std::vector<float> weights(static_cast<size_t>(model_->layout().size));
     for (size_t i = 0; i < weights.size(); ++i) {
       weights[i] = value + static_cast<float>(i % 1000) / 64;
     }
     model_->WriteWeights({0, model_->layout().size}, weights);
-    const bool taken = ring_->Take(
-        *model_, {.step = step, .data_position = step, .adam_step = step}, applied_leap);
+    if (!ring_->HasRoom()) return false;
+    ring_->Take(*model_, {.step = step, .data_position = step, .adam_step = step}, applied_leap);
     ring_->Drain();
-    return taken;
+    return true;
   }
 
   absl::StatusOr<uint64_t> Prepare(const PrepareRequest& request) {

@@ -54,6 +54,14 @@ uint64_t RankTrainer::WeightsDigest() const {
   return DigestOf(weights, whole());
 }
 
+int64_t RankTrainer::LongestShard() const {
+  int64_t longest = 0;
+  for (int r = 0; r < group_->world_size(); ++r) {
+    longest = std::max(longest, ShardOf(size(), r, group_->world_size()).size());
+  }
+  return longest;
+}
+
 void RankTrainer::ShowPosition() {
   MutexLock lock(&mutex_);
   shown_position_ = position_;
@@ -69,6 +77,8 @@ at::Tensor RankTrainer::MyVote(bool may_leap) const {
   values[kMinusHeld] = -held;
   values[kMinusPause] = paused_ ? -1 : 0;
   values[kMinusCheckpoint] = checkpoint_wanted_ ? -1 : 0;
+  const auto ring = this->ring();
+  values[kRoom] = ring == nullptr || ring->HasRoom() ? 1 : 0;
   return vote;
 }
 

@@ -17,7 +17,7 @@ absl::Status RankTrainer::Boundary(const std::vector<int64_t>& vote) {
   if (all_hold) LEAP_RETURN_IF_ERROR(ApplyLeap());
   const bool last = position_.step >= spec_.train.steps;
   if (spec_.leap.enabled && position_.data_position % spec_.leap.interval_steps == 0) {
-    TakeSnapshot();
+    TakeSnapshot(vote[kRoom] > 0);
   }
   const int64_t every = spec_.checkpoint.every_steps;
   const bool due = every > 0 && position_.data_position % every == 0;
@@ -33,16 +33,10 @@ absl::Status RankTrainer::ApplyLeap() {
   const std::shared_ptr<Ring> ring = this->ring();
   const std::shared_ptr<const StagedLeap> leap = ring->HeldLeap();
   if (leap == nullptr) return absl::InternalError("a leap was agreed that is not held");
-  int64_t largest = 0;
-  for (int r = 0; r < group_->world_size(); ++r) {
-    largest = std::max(largest, ShardOf(size(), r, group_->world_size()).size());
-  }
   const FlatRange shard = ring->shard();
-  at::Tensor mine = at::zeros({largest}, at::kFloat);
-  float* values = mine.data_ptr<float>();
-  const std::span<float> live(values, static_cast<size_t>(shard.size()));
+  const std::span<float> live(leap_shard_.data_ptr<float>(), static_cast<size_t>(shard.size()));
   if (spec_.leap.commit_rule == CommitRule::kReplace) {
-    std::copy(leap->predicted.begin(), leap->predicted.end(), values);
+    std::ranges::copy(leap->predicted, live.begin());
   } else {
     model_->ReadWeights(shard, live);
     const std::vector<float>& base = leap->base->weights;
@@ -51,15 +45,12 @@ absl::Status RankTrainer::ApplyLeap() {
       live[i] = live[i] + displacement;
     }
   }
-  at::Tensor all = at::empty({largest * group_->world_size()}, at::kFloat);
-  LEAP_RETURN_IF_ERROR(group_->Wait(group_->AllGather(all, mine)));
-  std::vector<float> weights(static_cast<size_t>(size()));
+  LEAP_RETURN_IF_ERROR(group_->Wait(group_->AllGather(leap_shards_, leap_shard_)));
   for (int r = 0; r < group_->world_size(); ++r) {
     const FlatRange part = ShardOf(size(), r, group_->world_size());
-    const float* from = all.data_ptr<float>() + r * largest;
-    std::copy(from, from + part.size(), weights.begin() + part.begin);
+    const float* from = leap_shards_.data_ptr<float>() + r * leap_shard_.numel();
+    model_->WriteWeights(part, {from, static_cast<size_t>(part.size())});
   }
-  model_->WriteWeights(whole(), weights);
   const int64_t boundary_step = position_.step;
   LEAP_RETURN_IF_ERROR(ScaleMoments(leap->horizon_steps));
   if (spec_.leap.advance_step) {
@@ -73,7 +64,7 @@ absl::Status RankTrainer::ApplyLeap() {
   applied_since_snapshot_ = leap->leap;
   ring->MarkApplied(leap->leap);
   ShowPosition();
-  PublishLeap(*leap, boundary_step, SecondsSince(start), std::move(weights));
+  PublishLeap(*leap, boundary_step, SecondsSince(start));
   return absl::OkStatus();
 }
 
@@ -97,35 +88,46 @@ absl::Status RankTrainer::ScaleMoments(int64_t horizon_steps) {
   return absl::OkStatus();
 }
 
-// Digests are made on the ring's thread: training does not wait for them.
-void RankTrainer::PublishLeap(const StagedLeap& leap, int64_t boundary_step, double pause,
-                              std::vector<float> weights) {
+// Digests are made on the ring's thread, from the gathered shards: training does not wait for them.
+// The next leap is computed on that same thread, so nobody writes into the shards before.
+void RankTrainer::PublishLeap(const StagedLeap& leap, int64_t boundary_step, double pause) {
   const auto ring = this->ring();
   LeapReport report{.leap = leap.leap,
                     .applied = true,
                     .boundary_step = boundary_step,
                     .step = position_.step,
                     .pause_seconds = pause};
-  const FlatRange shard = ring->shard();
-  auto shared = std::make_shared<std::vector<float>>(std::move(weights));  // std::function copies
-  const bool posted = ring->Post([this, report, shard, shared]() mutable {
-    const std::span<const float> all(*shared);
-    report.weights_digest = DigestOf(all, {0, static_cast<int64_t>(all.size())});
-    report.shard_digest = DigestOf(
-        all.subspan(static_cast<size_t>(shard.begin), static_cast<size_t>(shard.size())), shard);
+  const int rank = group_->rank(), world_size = group_->world_size();
+  const bool posted = ring->Post([this, report, rank, world_size, all = leap_shards_]() mutable {
+    const int64_t longest = all.numel() / world_size;
+    for (int r = 0; r < world_size; ++r) {
+      const FlatRange part = ShardOf(size(), r, world_size);
+      const float* from = all.data_ptr<float>() + r * longest;
+      const uint64_t digest = DigestOf({from, static_cast<size_t>(part.size())}, part);
+      report.weights_digest += digest;  // shards' digests add up (core/digest.h)
+      if (r == rank) report.shard_digest = digest;
+    }
     callbacks_.on_leap(report);
   });
   if (!posted) LogError("leap-report-dropped", {{"leap", leap.leap}});
 }
 
-void RankTrainer::TakeSnapshot() {
+// `room`: every rank has memory for it. A leap ends with its interval, with or without a snapshot.
+void RankTrainer::TakeSnapshot(bool room) {
   const auto ring = this->ring();
-  // In this order: once the new snapshot is the newest, nothing can be staged on an older one.
-  ring->Take(*model_, position_, applied_since_snapshot_);
+  // First this: once the new snapshot is the newest, nothing can be staged on an older one.
+  if (room) {
+    ring->Take(*model_, position_, applied_since_snapshot_);
+    applied_since_snapshot_ = 0;
+  } else {
+    ring->Skip(position_.step);
+    LogWarning("snapshot-skipped",
+               {{"step", position_.step},
+                {"reason", "a rank's ring is full of snapshots that are being read"}});
+  }
   if (const uint64_t expired = ring->Expire()) {
     callbacks_.on_leap({.leap = expired, .boundary_step = position_.step, .step = position_.step});
   }
-  applied_since_snapshot_ = 0;
 }
 
 // ---- checkpoints ----

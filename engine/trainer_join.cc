@@ -142,6 +142,11 @@ absl::Status RankTrainer::StartRing() {
                                             callbacks_.on_snapshot(snapshot, shard);
                                           },
                                       .on_vote = callbacks_.on_vote}));
+  if (spec_.leap.enabled) {
+    const int64_t longest = LongestShard();
+    leap_shard_ = at::zeros({longest}, at::kFloat);
+    leap_shards_ = at::zeros({longest * group_->world_size()}, at::kFloat);
+  }
   MutexLock lock(&mutex_);
   ring_ = std::move(ring);
   return absl::OkStatus();

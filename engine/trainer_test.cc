@@ -24,6 +24,7 @@
 namespace leap {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
@@ -490,6 +491,31 @@ TEST_F(LeapTest, NoHoldTimesSplitTheRanks) {
     EXPECT_THAT(std::set<uint64_t>({FinalDigests()[0], FinalDigests()[1], FinalDigests()[2]}),
                 SizeIs(1));
     std::filesystem::remove_all(folder_ + "/checkpoints");
+  }
+}
+
+// One rank's memory is full of what somebody reads: no rank takes the snapshot, so that predictor
+// state, which follows from the snapshots, stays the same function of the trajectory on all ranks.
+TEST_F(LeapTest, SnapshotIsTakenByAllRanksOrByNone) {
+  const JobSpec spec = Spec(
+      "{policy: default, interval_steps: 2, warmup_steps: 2, ring_depth: 2, audit_every_leaps: 0}");
+  StartAll(2, spec);
+  JoinAll(true);
+  std::vector<std::shared_ptr<const RingSnapshot>> read;
+  Train(spec.train.steps, [&](size_t rank, int64_t position) {
+    if (rank == 0 || position < 2 || position % 2 != 1) return;
+    AwaitSnapshot(rank, std::min<int64_t>(position - 1, 8));
+    if (const auto snapshot = ranks_[rank]->trainer->ring()->Find(position - 1)) {
+      read.push_back(snapshot);
+    }
+  });
+  EXPECT_THAT(read, SizeIs(4)) << "the depth, and two more";
+  for (size_t rank = 0; rank < 2; ++rank) {
+    ranks_[rank]->trainer->ring()->Drain();
+    std::vector<int64_t> taken;
+    MutexLock lock(&ranks_[rank]->mutex);
+    for (const auto& [step, snapshot] : ranks_[rank]->snapshots) taken.push_back(step);
+    EXPECT_THAT(taken, ElementsAre(2, 4, 6, 8)) << "rank 0 has room at 10, and skips with rank 1";
   }
 }
 

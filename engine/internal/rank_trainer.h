@@ -41,7 +41,7 @@ enum PositionColumn {
 };
 
 // The boundary vote, combined by MIN over ranks: `x` and `-x` give minimum and maximum.
-enum VoteColumn { kHeld, kMinusHeld, kMinusPause, kMinusCheckpoint, kVoteColumns };
+enum VoteColumn { kHeld, kMinusHeld, kMinusPause, kMinusCheckpoint, kRoom, kVoteColumns };
 
 class RankTrainer final : public Trainer {
  public:
@@ -89,6 +89,7 @@ class RankTrainer final : public Trainer {
   at::Tensor& Gradients() { return *static_cast<at::Tensor*>(model_->FlatGradientsTensor()); }
   int64_t size() const { return model_->layout().size; }
   FlatRange whole() const { return {0, size()}; }
+  int64_t LongestShard() const;
   std::string checkpoint_dir() const {
     return spec_.checkpoint.dir.empty() ? absl::StrCat(state_dir_, "/checkpoints/", spec_.name)
                                         : spec_.checkpoint.dir;
@@ -108,9 +109,8 @@ class RankTrainer final : public Trainer {
   absl::Status Boundary(const std::vector<int64_t>& vote);
   absl::Status ApplyLeap();
   absl::Status ScaleMoments(int64_t horizon_steps);
-  void PublishLeap(const StagedLeap& leap, int64_t boundary_step, double pause,
-                   std::vector<float> weights);
-  void TakeSnapshot();
+  void PublishLeap(const StagedLeap& leap, int64_t boundary_step, double pause);
+  void TakeSnapshot(bool room);
   void WriteCheckpointAside();
   CheckpointData Checkpoint() const;
   void ShowPosition();
@@ -126,6 +126,9 @@ class RankTrainer final : public Trainer {
   std::shared_ptr<Interrupt> interrupt_;
   TrainPosition position_;
   uint64_t applied_since_snapshot_ = 0;
+  // For ApplyLeap, allocated when the epoch begins: this rank's shard, and all shards, each padded
+  // to the longest. Written by the training thread; read by the ring's until the leap is published.
+  at::Tensor leap_shard_, leap_shards_;
   double loss_ = std::numeric_limits<double>::quiet_NaN();
 
   std::atomic<bool> paused_{false};
