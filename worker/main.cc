@@ -22,14 +22,14 @@
 #include "base/signals.h"
 #include "base/status_macros.h"
 #include "engine/group.h"
+#include "rank/agent.h"
+#include "rank/holdings.h"
 #include "service/agent_session.h"
 #include "service/auth.h"
 #include "service/flags.h"
 #include "service/metrics.h"
 #include "service/server.h"
 #include "service/snapshot_server.h"
-#include "worker/agent.h"
-#include "worker/holdings.h"
 
 #ifndef LEAP_VERSION
 #define LEAP_VERSION "unknown"
@@ -117,14 +117,14 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
       RpcServer::Start(flags.server.ToServerOptions(flags.tls), {snapshots.get()}));
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<StoreServer> store,
                         StoreServer::Start(flags.bind_host));
-  const WorkerOptions options{.name = flags.name,
-                              .incarnation = NewIncarnation(),
-                              .version = LEAP_VERSION,
-                              .data_address = server->AdvertisedAddress(flags.server.advertise),
-                              .store_address = absl::StrCat(flags.bind_host, ":", store->port()),
-                              .bind_host = flags.bind_host,
-                              .state_dir = flags.state_dir};
-  WorkerAgent agent(options, &holdings, metrics.get(), &RealClock());
+  const RankOptions options{.name = flags.name,
+                            .incarnation = NewIncarnation(),
+                            .version = LEAP_VERSION,
+                            .data_address = server->AdvertisedAddress(flags.server.advertise),
+                            .store_address = absl::StrCat(flags.bind_host, ":", store->port()),
+                            .bind_host = flags.bind_host,
+                            .state_dir = flags.state_dir};
+  RankAgent agent(options, &holdings, metrics.get(), &RealClock());
   AgentSessionOptions session_options{.coordinator = flags.channel.coordinator, .channel = channel};
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<AgentSession> session,
                         AgentSession::Start(session_options, agent.Callbacks()));

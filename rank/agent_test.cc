@@ -1,6 +1,6 @@
 // A main worker as an agent, with a coordinator that is this test: what it answers to each message,
 // and what it says again. The training is real, in a world of one.
-#include "worker/agent.h"
+#include "rank/agent.h"
 
 #include <csignal>
 #include <filesystem>
@@ -56,7 +56,7 @@ class FakeSession final : public AgentSession {
   std::vector<v1::AgentMessage> sent_ ABSL_GUARDED_BY(mutex_);
 };
 
-class WorkerAgentTest : public ::testing::Test {
+class RankAgentTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::signal(SIGPIPE, SIG_IGN);
@@ -71,8 +71,8 @@ class WorkerAgentTest : public ::testing::Test {
                   "n_layer": 1, "n_head": 2})";
     config.close();
     ASSERT_OK_AND_ASSIGN(metrics_, Metrics::Start({.room = kInWorker}));
-    agent_ = std::make_unique<WorkerAgent>(
-        WorkerOptions{.name = "w0", .incarnation = 5, .state_dir = folder_}, &holdings_,
+    agent_ = std::make_unique<RankAgent>(
+        RankOptions{.name = "w0", .incarnation = 5, .state_dir = folder_}, &holdings_,
         metrics_.get(), &RealClock());
     callbacks_ = agent_->Callbacks();
     agent_->Attach(&session_);
@@ -123,11 +123,11 @@ class WorkerAgentTest : public ::testing::Test {
   FakeSession session_;
   RankHoldings holdings_;
   std::unique_ptr<Metrics> metrics_;
-  std::unique_ptr<WorkerAgent> agent_;
+  std::unique_ptr<RankAgent> agent_;
   AgentSessionCallbacks callbacks_;
 };
 
-TEST_F(WorkerAgentTest, TrainsAJobFromAssignmentToResult) {
+TEST_F(RankAgentTest, TrainsAJobFromAssignmentToResult) {
   EXPECT_EQ(callbacks_.hello().job(), "");
   SayAssign(Assign(1, 10));
   const v1::EpochReady ready =
@@ -163,7 +163,7 @@ TEST_F(WorkerAgentTest, TrainsAJobFromAssignmentToResult) {
   EXPECT_TRUE(std::filesystem::exists(written.path() + "/model.safetensors"));
 }
 
-TEST_F(WorkerAgentTest, RepeatedAssignmentIsAnsweredWithTheSameReady) {
+TEST_F(RankAgentTest, RepeatedAssignmentIsAnsweredWithTheSameReady) {
   const v1::AssignWorker assign = Assign(1, 100000);
   SayAssign(assign);
   const auto is_ready = [](const auto& m) { return m.has_epoch_ready(); };
@@ -175,7 +175,7 @@ TEST_F(WorkerAgentTest, RepeatedAssignmentIsAnsweredWithTheSameReady) {
   EXPECT_GT(callbacks_.heartbeat()->epoch(), 0u);
 }
 
-TEST_F(WorkerAgentTest, SaysAgainWhatStandsAfterAReconnect) {
+TEST_F(RankAgentTest, SaysAgainWhatStandsAfterAReconnect) {
   SayAssign(Assign(1, 6));
   const auto is_end = [](const auto& m) { return m.has_job_ended(); };
   session_.Await("ended", is_end);
@@ -189,7 +189,7 @@ TEST_F(WorkerAgentTest, SaysAgainWhatStandsAfterAReconnect) {
   EXPECT_EQ(hello.step(), 6);
 }
 
-TEST_F(WorkerAgentTest, CommitsALeapAndAnswersRepeats) {
+TEST_F(RankAgentTest, CommitsALeapAndAnswersRepeats) {
   SayAssign(Assign(1, 100000));
   SayControl(v1::RunControl::PAUSE);  // somewhere between two snapshots
   session_.Await("ready", [](const auto& m) { return m.has_epoch_ready(); });
@@ -245,7 +245,7 @@ TEST_F(WorkerAgentTest, CommitsALeapAndAnswersRepeats) {
   EXPECT_EQ(callbacks_.hello().last_leap(), leap);
 }
 
-TEST_F(WorkerAgentTest, UnknownCommitIsAnsweredAsNotApplied) {
+TEST_F(RankAgentTest, UnknownCommitIsAnsweredAsNotApplied) {
   SayAssign(Assign(1, 100000));
   session_.Await("ready", [](const auto& m) { return m.has_epoch_ready(); });
   v1::CoordinatorMessage decide;
@@ -259,7 +259,7 @@ TEST_F(WorkerAgentTest, UnknownCommitIsAnsweredAsNotApplied) {
   EXPECT_FALSE(outcome.applied());
 }
 
-TEST_F(WorkerAgentTest, GoesOnInTheNextEpochAndIgnoresOlderOnes) {
+TEST_F(RankAgentTest, GoesOnInTheNextEpochAndIgnoresOlderOnes) {
   SayAssign(Assign(1, 100000));
   session_.Await("snapshot", [](const auto& m) { return m.has_snapshot_taken(); });
   v1::AssignWorker next = Assign(2, 100000);
@@ -275,7 +275,7 @@ TEST_F(WorkerAgentTest, GoesOnInTheNextEpochAndIgnoresOlderOnes) {
   EXPECT_EQ(ready.recovered_from(), "");
 }
 
-TEST_F(WorkerAgentTest, ReleaseMakesItIdleAndReadyForAnotherJob) {
+TEST_F(RankAgentTest, ReleaseMakesItIdleAndReadyForAnotherJob) {
   SayAssign(Assign(1, 100000));
   session_.Await("ready", [](const auto& m) { return m.has_epoch_ready(); });
   SayRelease();
@@ -291,7 +291,7 @@ TEST_F(WorkerAgentTest, ReleaseMakesItIdleAndReadyForAnotherJob) {
   EXPECT_TRUE(ended.ok());
 }
 
-TEST_F(WorkerAgentTest, WhatItCannotTrainIsSaidWithItsCause) {
+TEST_F(RankAgentTest, WhatItCannotTrainIsSaidWithItsCause) {
   v1::AssignWorker assign = Assign(1, 10);
   std::filesystem::remove(folder_ + "/text.txt");
   SayAssign(assign);

@@ -1,4 +1,4 @@
-#include "worker/holdings.h"
+#include "rank/holdings.h"
 
 #include <utility>
 

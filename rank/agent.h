@@ -21,13 +21,13 @@
 #include "engine/interrupt.h"
 #include "engine/trainer.h"
 #include "leap/v1/agent.pb.h"
+#include "rank/holdings.h"
 #include "service/agent_session.h"
 #include "service/metrics.h"
-#include "worker/holdings.h"
 
 namespace leap {
 
-struct WorkerOptions {
+struct RankOptions {
   std::string name;
   uint64_t incarnation = 0;
   std::string version;
@@ -37,13 +37,13 @@ struct WorkerOptions {
   std::string state_dir;
 };
 
-class WorkerAgent {
+class RankAgent {
  public:
   // The pointers must outlive it.
-  WorkerAgent(const WorkerOptions& options, RankHoldings* holdings, Metrics* metrics, Clock* clock);
-  ~WorkerAgent();
-  WorkerAgent(const WorkerAgent&) = delete;
-  WorkerAgent& operator=(const WorkerAgent&) = delete;
+  RankAgent(const RankOptions& options, RankHoldings* holdings, Metrics* metrics, Clock* clock);
+  ~RankAgent();
+  RankAgent(const RankAgent&) = delete;
+  RankAgent& operator=(const RankAgent&) = delete;
 
   // Hand these to AgentSession::Start, then call Attach; the session must live until Detach.
   AgentSessionCallbacks Callbacks();
@@ -90,7 +90,7 @@ class WorkerAgent {
   // Sends `message` now and again after each reconnect until it is replaced or the job is dropped.
   void SendStanding(const std::string& key, v1::AgentMessage message);
 
-  const WorkerOptions options_;
+  const RankOptions options_;
   RankHoldings* const holdings_;
   Metrics* const metrics_;
   Clock* const clock_;
