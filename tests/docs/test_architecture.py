@@ -4,7 +4,7 @@ import re
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-ROOMS = ("base", "core", "service", "engine", "coordinator", "worker", "verifier", "leapctl")
+ROOMS = ("base", "core", "service", "engine", "coordinator", "rank", "worker", "verifier", "leapctl")
 
 
 def sources():
