@@ -87,8 +87,9 @@ absl::Status LocalCluster::StartAgents() {
   if (options_.verifiers == 0) return absl::OkStatus();
   LEAP_ASSIGN_OR_RETURN(const std::string verifier, options_.find("leap-verifier", "verifier"));
   for (int i = 0; i < options_.verifiers; ++i) {
-    LEAP_RETURN_IF_ERROR(StartAgent(verifier, absl::StrCat("verifier-", i),
-                                    {"--nice", absl::StrCat(options_.nice)}));
+    LEAP_RETURN_IF_ERROR(
+        StartAgent(verifier, absl::StrCat("verifier-", i),
+                   {"--nice", absl::StrCat(options_.nice), "--bind-host", "127.0.0.1"}));
   }
   return absl::OkStatus();
 }

@@ -38,6 +38,11 @@ void RankAgent::Detach() {
   session_ = nullptr;
 }
 
+bool RankAgent::idle() const {
+  MutexLock lock(&mutex_);
+  return !current_.has_value();
+}
+
 AgentSessionCallbacks RankAgent::Callbacks() {
   return {.hello = [this] { return MakeHello(); },
           .heartbeat = [this] { return std::optional<v1::Heartbeat>(MakeHeartbeat()); },
@@ -58,7 +63,7 @@ v1::Hello RankAgent::MakeHello() const {
   v1::Hello hello;
   hello.set_agent(options_.name);
   hello.set_incarnation(options_.incarnation);
-  hello.set_role(v1::ROLE_WORKER);
+  hello.set_role(options_.role);
   hello.set_data_address(options_.data_address);
   hello.set_store_address(options_.store_address);
   hello.set_version(options_.version);

@@ -30,6 +30,7 @@ namespace leap {
 struct RankOptions {
   std::string name;
   uint64_t incarnation = 0;
+  v1::Role role = v1::ROLE_WORKER;  // what its Hello says; a verifier stays one while it stands in
   std::string version;
   std::string data_address;
   std::string store_address;
@@ -49,6 +50,9 @@ class RankAgent {
   AgentSessionCallbacks Callbacks();
   void Attach(AgentSession* session) ABSL_LOCKS_EXCLUDED(mutex_);
   void Detach() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // It has no job: none was assigned, or the last one has been released and dropped. Any thread.
+  bool idle() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Interrupts what is running and joins the training thread. Idempotent.
   void Stop(const std::string& reason);

@@ -49,6 +49,17 @@ void VerifierAgent::Stop(const std::string& reason) {
   if (scoring_thread_.joinable()) scoring_thread_.join();
 }
 
+void VerifierAgent::StepAside(const std::string& reason) {
+  v1::Release release;
+  release.set_reason(reason);
+  {
+    MutexLock lock(&mutex_);
+    release.set_job(job_);
+    job_.clear();
+  }
+  if (!release.job().empty() && !desk_.Release(release)) LogWarning("release_refused");
+}
+
 void VerifierAgent::Attach(AgentSession* session) {
   {
     MutexLock lock(&mutex_);
@@ -133,9 +144,6 @@ void VerifierAgent::OnMessage(const v1::CoordinatorMessage& message) {
       break;
     case v1::CoordinatorMessage::kRelease:
       if (!desk_.Release(message.release())) LogWarning("release_refused");
-      break;
-    case v1::CoordinatorMessage::kAssignWorker:
-      if (parts_.stand_in) parts_.stand_in(message.assign_worker());
       break;
     case v1::CoordinatorMessage::kStale:
       LogWarning("stale", {{"job", message.stale().job()},

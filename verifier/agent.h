@@ -48,9 +48,6 @@ struct VerifierParts {
   // MakeScorer, or a test's; called on the scoring thread with the spec and the state folder.
   std::function<absl::StatusOr<std::unique_ptr<Scorer>>(const JobSpec&, const std::string&)>
       make_scorer;
-  // The coordinator wants this process to become a main worker. Session thread; must not block.
-  // Optional.
-  std::function<void(const v1::AssignWorker&)> stand_in;
 };
 
 class VerifierAgent {
@@ -65,6 +62,10 @@ class VerifierAgent {
   AgentSessionCallbacks Callbacks();
   void Attach(AgentSession* session) ABSL_LOCKS_EXCLUDED(mutex_);
   void Detach() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Drops its job and all that is on the desk, without an answer: this process is about to do
+  // something else. Any thread.
+  void StepAside(const std::string& reason) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Cancels what is running and joins the scoring thread. Idempotent.
   void Stop(const std::string& reason);

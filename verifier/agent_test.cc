@@ -74,12 +74,10 @@ struct AgentTest : ::testing::Test {
                         .metrics = &metrics,
                         .clock = &RealClock(),
                         .fetch = cluster.Fetcher(),
-                        .make_scorer =
-                            [this](const JobSpec&, const std::string&) {
-                              ++scorers_made;
-                              return MakeFake();
-                            },
-                        .stand_in = [this](const v1::AssignWorker& assign) { stood_in = assign; }};
+                        .make_scorer = [this](const JobSpec&, const std::string&) {
+                          ++scorers_made;
+                          return MakeFake();
+                        }};
     agent = std::make_unique<VerifierAgent>(
         VerifierOptions{.name = "v0", .incarnation = 7, .data_address = "127.0.0.1:1"},
         std::move(parts));
@@ -114,7 +112,6 @@ struct AgentTest : ::testing::Test {
   FakeSession session;
   absl::Status scorer_error;
   std::atomic<int> scorers_made = 0;
-  std::optional<v1::AssignWorker> stood_in;
   std::unique_ptr<VerifierAgent> agent;
   AgentSessionCallbacks callbacks;
 };
@@ -182,12 +179,18 @@ TEST_F(AgentTest, ReleaseMakesItIdleAndForgetsTheRing) {
   EXPECT_TRUE(store.List("job").empty());
 }
 
-TEST_F(AgentTest, AssignWorkerGoesToWhoeverStandsIn) {
-  v1::CoordinatorMessage message;
-  message.mutable_assign_worker()->set_rank(1);
-  callbacks.on_message(message);
-  ASSERT_TRUE(stood_in.has_value());
-  EXPECT_EQ(stood_in->rank(), 1);
+TEST_F(AgentTest, StepsAsideAtOnceAndWithoutAnAnswer) {
+  Assign();
+  Ask(1);
+  session.Results(1);
+  agent->StepAside("takes rank 1 of epoch 2");
+  EXPECT_EQ(callbacks.hello().job(), "");
+  Ask(2);
+  const std::vector<v1::TaskResult> results = session.Results(2);
+  EXPECT_FALSE(results[1].ok()) << "the job is not held any more";
+  Assign();  // and back
+  Ask(3);
+  EXPECT_TRUE(session.Results(3)[2].ok());
 }
 
 }  // namespace

@@ -21,6 +21,9 @@
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/status_macros.h"
+#include "engine/group.h"
+#include "rank/agent.h"
+#include "rank/holdings.h"
 #include "service/agent_session.h"
 #include "service/auth.h"
 #include "service/flags.h"
@@ -32,6 +35,7 @@
 #include "verifier/holdings.h"
 #include "verifier/scorer.h"
 #include "verifier/snapshot_store.h"
+#include "verifier/spare.h"
 
 #ifndef LEAP_VERSION
 #define LEAP_VERSION "unknown"
@@ -46,6 +50,7 @@ struct Flags {
   std::string name;
   std::string state_dir;
   std::string log_level = "info";
+  std::string bind_host;
   int nice = 0;
   TlsFiles tls;
   ServerFlags server;
@@ -73,6 +78,9 @@ void AddFlags(CLI::App* app, Flags* flags) {
   app->add_option("--nice", flags->nice,
                   "Niceness of the scoring thread; 10 lets training on the same machine go first")
       ->check(CLI::Range(0, 19));
+  app->add_option("--bind-host", flags->bind_host,
+                  "Stand in for a lost main worker; the name or address of this machine that the "
+                  "ranks can reach, as for leap-worker (default: only score)");
   app->add_option("--log-level", flags->log_level, "debug, info, warning or error");
   AddChannelFlags(app, &flags->channel);
   AddServerFlags(app, &flags->server);
@@ -96,6 +104,38 @@ absl::Status MakeStateDir(const std::string& path) {
   std::filesystem::create_directories(path, error);
   if (!error) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat("--state-dir ", path, ": ", error.message()));
+}
+
+// Where the ranks meet if this process gets rank 0; null: it only scores.
+absl::StatusOr<std::unique_ptr<StoreServer>> Rendezvous(const Flags& flags) {
+  if (flags.bind_host.empty()) return nullptr;
+  return StoreServer::Start(flags.bind_host);
+}
+
+VerifierOptions OptionsFor(const Flags& flags, const RpcServer& server,
+                           const StoreServer* rendezvous) {
+  VerifierOptions options{.name = flags.name,
+                          .incarnation = NewIncarnation(),
+                          .version = LEAP_VERSION,
+                          .data_address = server.AdvertisedAddress(flags.server.advertise),
+                          .state_dir = flags.state_dir,
+                          .nice = flags.nice};
+  if (rendezvous != nullptr) {
+    options.store_address = absl::StrCat(flags.bind_host, ":", rendezvous->port());
+  }
+  return options;
+}
+
+// The same process as a rank: one name, one incarnation.
+RankOptions RankOptionsFor(const Flags& flags, const VerifierOptions& options) {
+  return {.name = options.name,
+          .incarnation = options.incarnation,
+          .role = v1::ROLE_VERIFIER,
+          .version = options.version,
+          .data_address = options.data_address,
+          .store_address = options.store_address,
+          .bind_host = flags.bind_host,
+          .state_dir = options.state_dir};
 }
 
 // Counts what the snapshot client did, and passes its status on.
@@ -124,27 +164,28 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Authenticator> auth,
                         Authenticator::Create(flags.server.ToAuthOptions(flags.tls)));
   SnapshotStore store;
-  Holdings holdings(&store);
+  Holdings scored(&store);
+  RankHoldings trained;
+  SpareHoldings holdings(&scored, &trained);
   const std::unique_ptr<grpc::Service> snapshots = MakeSnapshotService(&holdings, auth.get());
   LEAP_ASSIGN_OR_RETURN(
       const std::unique_ptr<RpcServer> server,
       RpcServer::Start(flags.server.ToServerOptions(flags.tls), {snapshots.get()}));
   SnapshotClient client({.channel = channel});
-  const VerifierOptions options{.name = flags.name,
-                                .incarnation = NewIncarnation(),
-                                .version = LEAP_VERSION,
-                                .data_address = server->AdvertisedAddress(flags.server.advertise),
-                                .state_dir = flags.state_dir,
-                                .nice = flags.nice};
+  LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<StoreServer> rendezvous, Rendezvous(flags));
+  const VerifierOptions options = OptionsFor(flags, *server, rendezvous.get());
   VerifierAgent agent(options, {.store = &store,
                                 .metrics = metrics.get(),
                                 .clock = &RealClock(),
                                 .fetch = FetchWith(&client, metrics.get()),
                                 .make_scorer = MakeScorer});
+  RankAgent rank(RankOptionsFor(flags, options), &trained, metrics.get(), &RealClock());
+  SpareAgent spare(&agent, &rank);
   AgentSessionOptions session_options{.coordinator = flags.channel.coordinator, .channel = channel};
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<AgentSession> session,
-                        AgentSession::Start(session_options, agent.Callbacks()));
+                        AgentSession::Start(session_options, spare.Callbacks()));
   agent.Attach(session.get());
+  rank.Attach(session.get());
   LogInfo("started", {{"name", flags.name},
                       {"coordinator", flags.channel.coordinator},
                       {"data_address", options.data_address},
@@ -158,9 +199,12 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
   }
   LogInfo("stopping");
   agent.Detach();
+  rank.Detach();
   session->Stop("verifier stopped", kGoodbye);
   agent.Stop("verifier stopped");
+  rank.Stop("verifier stopped");
   server->Shutdown(kGoodbye);
+  (void)DrainGroups(kGoodbye);
   return ended;
 }
 
