@@ -74,7 +74,7 @@ template <class V>
 void Fields(V& v, machine::EpochRecord& r) {
   v.Key("job", r.job), v.Key("epoch", r.epoch);
   v("state", r.state), v("reason", r.reason), v("members", r.members);
-  v("from_checkpoint", r.from_checkpoint), v("step", r.step);
+  v("from_checkpoint", r.from_checkpoint), v("undo_leap", r.undo_leap), v("step", r.step);
   v("leaps_applied", r.leaps_applied), v("weights_digest", r.weights_digest);
   v("create_time", r.create_time), v("formed_time", r.formed_time);
 }

@@ -100,7 +100,8 @@ absl::StatusOr<machine::AgentMessage> From(const v1::EpochReady& in) {
                              .weights_digest = in.weights_digest(),
                              .recovered_from = Cut(in.recovered_from()),
                              .last_leap = in.last_leap(),
-                             .recovery_seconds = in.recovery_seconds()};
+                             .recovery_seconds = in.recovery_seconds(),
+                             .undo_problem = Cut(in.undo_problem())};
 }
 
 machine::Data DataOf(const v1::Data& in) {
@@ -260,6 +261,7 @@ struct ToMessage {
     to->set_from_checkpoint(in.from_checkpoint);
     to->set_checkpoint_path(in.checkpoint_path);
     to->set_next_leap(in.next_leap);
+    to->set_undo_leap(in.undo_leap);
   }
   void operator()(const machine::AssignVerifier& in) const {
     v1::AssignVerifier* to = out->mutable_assign_verifier();
@@ -343,7 +345,6 @@ struct ToMessage {
     to->set_epoch(in.epoch);
     to->set_what(in.what);
   }
-  void operator()(const machine::RollBack&) const {}
 };
 
 // ---- job.proto ----

@@ -19,7 +19,6 @@ namespace leap {
 
 absl::StatusOr<machine::AgentMessage> FromWire(const v1::AgentMessage& message);
 
-// Nothing on the wire for RollBack (see machine/message.h): an unset kind; the caller logs it.
 v1::CoordinatorMessage ToWire(const machine::CoordinatorMessage& message);
 
 v1::Job ToWire(const machine::JobView& job);

@@ -330,7 +330,9 @@ const std::vector<Field>& JobTable() {
        InLeap<&LeapSpec::rollback_bound>,
        Between(0, 1),
        {},
-       "Undo a leap whose retained gain is below minus this share of the baseline loss. 0: never."},
+       "Undo a leap whose retained gain is below minus this share of the baseline loss; ranks keep "
+       "weights and moments of before the newest ring_depth leaps for it, three shards each. 0: "
+       "never, the default, because one audit is one noisy number."},
 
       {"spec.regime.thresholds",
        InRegime<&RegimeSpec::thresholds>,

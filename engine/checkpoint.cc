@@ -338,6 +338,14 @@ absl::StatusOr<CheckpointData> ReadCheckpoint(const std::string& path) {
   return data;
 }
 
+absl::Status RemoveCheckpointsAfter(const std::string& dir, int64_t step) {
+  for (const std::string& path : ListCheckpoints(dir)) {
+    if (StepOfFolder(fs::path(path).filename().string()).value_or(0) <= step) continue;
+    LEAP_RETURN_IF_ERROR(RealFileOps().Remove(path));
+  }
+  return absl::OkStatus();
+}
+
 std::vector<std::string> ListCheckpoints(const std::string& dir) {
   std::vector<std::pair<int64_t, std::string>> found;
   for (const std::string& name : NamesIn(dir)) {

@@ -28,6 +28,7 @@ namespace leap {
 
 // Where training stands; everything besides the flat buffers that a resume needs.
 struct TrainPosition {
+  int64_t rollbacks = 0;      // leaps undone; of two states the one with more is the newer
   int64_t step = 0;           // optimizer step counter (moves with a leap only if the spec says so)
   int64_t data_position = 0;  // trained batches; never skips
   int64_t adam_step = 0;      // bias correction's counter
@@ -59,6 +60,9 @@ absl::StatusOr<std::string> WriteCheckpoint(const std::string& dir, const Checkp
 // file is damaged; the message names it and the next older checkpoint, which also stands in the
 // metadata as "older" (absent if there is none).
 absl::StatusOr<CheckpointData> ReadCheckpoint(const std::string& path);
+
+// Removes the checkpoints of `dir` whose step is later: the run went back to `step`.
+absl::Status RemoveCheckpointsAfter(const std::string& dir, int64_t step);
 
 // Complete checkpoints of `dir`, newest first (by step). Incomplete and foreign folders are
 // ignored. Complete: all files are there; whether they are sound, ReadCheckpoint says.

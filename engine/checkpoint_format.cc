@@ -57,6 +57,9 @@ absl::StatusOr<const Json*> Member(const Json& json, const char* key, bool is_ar
 
 absl::Status ParsePosition(const Json& json, CheckpointState& state) {
   TrainPosition& position = state.position;
+  if (json.contains("rollbacks")) {  // not in older ones
+    LEAP_ASSIGN_OR_RETURN(position.rollbacks, Count(json, "rollbacks", 0));
+  }
   LEAP_ASSIGN_OR_RETURN(position.step, Count(json, "step", 0));
   LEAP_ASSIGN_OR_RETURN(position.data_position, Count(json, "data_position", 0));
   LEAP_ASSIGN_OR_RETURN(position.adam_step, Count(json, "adam_step", 0));
@@ -92,6 +95,7 @@ absl::Status ParseSums(const Json& json, CheckpointState& state) {
 std::string CheckpointStateJson(const CheckpointState& state) {
   const TrainPosition& position = state.position;
   Json json = {{"format", kFormat},
+               {"rollbacks", position.rollbacks},
                {"step", position.step},
                {"data_position", position.data_position},
                {"adam_step", position.adam_step},

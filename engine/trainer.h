@@ -34,12 +34,16 @@ struct EpochOptions {
   bool live = false;             // this rank holds the job's state from an earlier epoch
   bool from_checkpoint = false;  // nobody does: newest complete checkpoint, else fresh
   std::string checkpoint_path;   // newest one the ledger knows; empty: look in the folder
+  // Begin with the state before this leap, if every rank kept its shard of it and the leap is part
+  // of the newest state; with from_checkpoint, instead of the checkpoint. 0: none.
+  uint64_t undo_leap = 0;
 };
 
 struct JoinReport {
   TrainPosition position;
   uint64_t weights_digest = 0;
-  std::string recovered_from;  // "", "peer rank 1", "checkpoint PATH"
+  std::string recovered_from;  // "", "peer rank 1", "checkpoint PATH", "the state before leap 3"
+  std::string undo_problem;    // why undo_leap is still part of the state
 };
 
 struct LeapReport {

@@ -33,6 +33,7 @@ absl::Status RankTrainer::ApplyLeap() {
   const std::shared_ptr<Ring> ring = this->ring();
   const std::shared_ptr<const StagedLeap> leap = ring->HeldLeap();
   if (leap == nullptr) return absl::InternalError("a leap was agreed that is not held");
+  KeepBefore(leap->leap);
   const FlatRange shard = ring->shard();
   const std::span<float> live(leap_shard_.data_ptr<float>(), static_cast<size_t>(shard.size()));
   if (spec_.leap.commit_rule == CommitRule::kReplace) {

@@ -18,16 +18,31 @@ absl::StatusOr<JoinReport> RankTrainer::Join(const EpochOptions& options,
   model_->RenewGradients();
   JoinReport report;
   LEAP_ASSIGN_OR_RETURN(group_, Group::Join(options.group, interrupt_));
-  if (options.from_checkpoint && options.group.rank == 0) {
-    LEAP_RETURN_IF_ERROR(LoadCheckpoint(options, &report.recovered_from));
-  }
-  LEAP_RETURN_IF_ERROR(SyncState(options, &report.recovered_from));
+  LEAP_RETURN_IF_ERROR(FindState(options, &report));
   LEAP_RETURN_IF_ERROR(StartRing());
   applied_since_snapshot_ = 0;
   ShowPosition();
   report.position = position_;
   report.weights_digest = WeightsDigest();
   return report;
+}
+
+// Of before a leap, of a checkpoint, or of the peers that are here.
+absl::Status RankTrainer::FindState(const EpochOptions& options, JoinReport* report) {
+  bool undone = false;
+  if (options.undo_leap != 0) {
+    LEAP_ASSIGN_OR_RETURN(undone, UndoLeap(options, report));
+  }
+  const bool load = options.from_checkpoint && !undone;
+  if (load) ForgetKeptFrom(0);
+  if (load && group_->rank() == 0) {
+    LEAP_RETURN_IF_ERROR(LoadCheckpoint(options, &report->recovered_from));
+  }
+  if (!undone) LEAP_RETURN_IF_ERROR(SyncState(options, &report->recovered_from));
+  const bool without = options.undo_leap != 0 && position_.last_leap < options.undo_leap;
+  if (without) report->undo_problem.clear();
+  if (without && !load && group_->rank() == 0) ReplaceCheckpoints();
+  return absl::OkStatus();
 }
 
 void RankTrainer::Leave() {
@@ -84,6 +99,7 @@ absl::Status RankTrainer::SyncState(const EpochOptions& options, std::string* re
   const bool live = nobody_live ? options.group.rank == 0 : options.live;
   std::vector<int64_t> mine(kPositionColumns);
   mine[kLive] = live ? 1 : 0;
+  mine[kRollbacks] = position_.rollbacks;
   mine[kStep] = position_.step;
   mine[kLeaps] = position_.leaps_applied;
   mine[kDataPosition] = position_.data_position;
@@ -92,7 +108,7 @@ absl::Status RankTrainer::SyncState(const EpochOptions& options, std::string* re
   mine[kDigest] = static_cast<int64_t>(WeightsDigest());
   LEAP_ASSIGN_OR_RETURN(const auto all, group_->GatherInts(mine));
   const auto version = [&all](size_t r) {
-    return std::tuple(all[r][kLive], all[r][kDataPosition], all[r][kLeaps]);
+    return std::tuple(all[r][kLive], all[r][kRollbacks], all[r][kDataPosition], all[r][kLeaps]);
   };
   size_t best = 0;
   for (size_t r = 1; r < all.size(); ++r) {
@@ -110,7 +126,8 @@ absl::Status RankTrainer::SyncState(const EpochOptions& options, std::string* re
   const bool receive = version(static_cast<size_t>(group_->rank())) != version(best);
   LEAP_RETURN_IF_ERROR(BroadcastState(static_cast<int>(source), receive));
   if (!receive) return absl::OkStatus();
-  position_ = TrainPosition{.step = all[source][kStep],
+  position_ = TrainPosition{.rollbacks = all[source][kRollbacks],
+                            .step = all[source][kStep],
                             .data_position = all[source][kDataPosition],
                             .adam_step = all[source][kAdamStep],
                             .leaps_applied = all[source][kLeaps],
@@ -142,6 +159,7 @@ absl::Status RankTrainer::StartRing() {
                                             callbacks_.on_snapshot(snapshot, shard);
                                           },
                                       .on_vote = callbacks_.on_vote}));
+  PrepareToKeep(shard);
   if (spec_.leap.enabled) {
     const int64_t longest = LongestShard();
     leap_shard_ = at::zeros({longest}, at::kFloat);

@@ -126,7 +126,7 @@ class TrainerTest : public ::testing::Test {
     for (std::thread& thread : threads) thread.join();
   }
 
-  void JoinAll(bool from_checkpoint) {
+  void JoinAll(bool from_checkpoint, uint64_t undo_leap = 0) {
     ++epoch_;
     for (auto& rank : ranks_) rank->interrupt = std::make_shared<Interrupt>();
     OnEach([&](size_t rank) {
@@ -138,7 +138,8 @@ class TrainerTest : public ::testing::Test {
                                      .join_timeout = absl::Seconds(20)},
                            .epoch = epoch_,
                            .live = ranks_[rank]->live,
-                           .from_checkpoint = from_checkpoint};
+                           .from_checkpoint = from_checkpoint,
+                           .undo_leap = undo_leap};
       const absl::StatusOr<JoinReport> joined =
           ranks_[rank]->trainer->Join(options, ranks_[rank]->interrupt);
       ASSERT_OK(joined);
@@ -527,6 +528,61 @@ TEST_F(LeapTest, StaleBaseIsRefused) {
   EXPECT_FALSE(Prepare(0, {.leap = 1, .base_step = 4}).ok());
   EXPECT_FALSE(Prepare(0, {.leap = 2, .base_step = 8, .predictor = 5}).ok());
   EXPECT_FALSE(ranks_[0]->trainer->Decide(1, true));
+}
+
+// ---- undoing a leap ----
+
+constexpr char kUndoable[] =
+    "{policy: default, interval_steps: 4, warmup_steps: 4, rollback_bound: 0.1}";
+
+TEST_F(LeapTest, IsUndoneOnAllRanksToTheLastBit) {
+  const JobSpec spec = Spec(kUndoable, 12, 9);
+  const uint64_t without = Undisturbed(2, spec);
+  Leap(spec, {.leap = 3, .base_step = 4}, {5, 5});  // applied after step 6
+  EXPECT_NE(ranks_[0]->trainer->position().last_leap, 0U);
+  JoinAll(false, /*undo_leap=*/3);
+  for (const auto& rank : ranks_) {
+    EXPECT_EQ(rank->joined.recovered_from, "the state before leap 3");
+    EXPECT_EQ(rank->joined.undo_problem, "");
+    EXPECT_EQ(rank->joined.position,
+              (TrainPosition{.rollbacks = 1, .step = 6, .data_position = 6, .adam_step = 6}));
+  }
+  EXPECT_THAT(ListCheckpoints(folder_ + "/checkpoints/t"), ElementsAre(HasSubstr("step-6")))
+      << "the one of step 9 had the leap";
+  JoinAll(false, /*undo_leap=*/3);  // said again: done already
+  EXPECT_EQ(ranks_[1]->joined.position.rollbacks, 1);
+  EXPECT_EQ(ranks_[1]->joined.undo_problem, "");
+  Train(spec.train.steps);
+  EXPECT_EQ(FinalDigests(), std::vector<uint64_t>(2, without));
+}
+
+TEST_F(LeapTest, StaysIfARankDidNotKeepTheStateBeforeIt) {
+  JobSpec spec = Spec(kUndoable, 10);
+  Leap(spec, {.leap = 3, .base_step = 4}, {5, 5});
+  Start(1, spec);
+  JoinAll(false, /*undo_leap=*/3);
+  for (const auto& rank : ranks_) {
+    EXPECT_THAT(rank->joined.undo_problem,
+                HasSubstr("rank 1 did not keep the state before leap 3"));
+    EXPECT_EQ(rank->joined.position.data_position, 10);
+    EXPECT_EQ(rank->joined.position.last_leap, 3U);
+  }
+}
+
+TEST_F(LeapTest, AStateInWhichItWasUndoneWinsOverOneThatIsFurther) {
+  const JobSpec spec = Spec(kUndoable, 10);
+  Leap(spec, {.leap = 3, .base_step = 4}, {5});
+  JoinAll(false, /*undo_leap=*/3);
+  auto undone = std::move(ranks_[0]);
+  std::filesystem::remove_all(folder_ + "/checkpoints");
+  Leap(spec, {.leap = 3, .base_step = 4}, {5});
+  ranks_.push_back(std::move(undone));
+  JoinAll(false);
+  EXPECT_EQ(ranks_[0]->joined.recovered_from, "peer rank 1");
+  for (const auto& rank : ranks_) {
+    EXPECT_EQ(rank->joined.position.rollbacks, 1);
+    EXPECT_EQ(rank->joined.position.data_position, 6);
+  }
 }
 
 }  // namespace

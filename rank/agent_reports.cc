@@ -43,6 +43,7 @@ void RankAgent::ReportReady(const v1::AssignWorker& assign, const JoinReport& re
   ready->set_recovered_from(report.recovered_from);
   ready->set_last_leap(report.position.last_leap);
   ready->set_recovery_seconds(seconds);
+  ready->set_undo_problem(report.undo_problem);
   std::shared_ptr<Trainer> trainer;
   {
     MutexLock lock(&mutex_);

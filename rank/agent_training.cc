@@ -91,9 +91,10 @@ TrainerCallbacks RankAgent::MakeCallbacks() {
             v1::CheckpointWritten* written = message.mutable_checkpoint_written();
             {
               MutexLock lock(&mutex_);
-              if (!current_) return;
-              written->set_job(current_->job());
-              written->set_epoch(current_->epoch());
+              const auto& epoch = running_ ? running_ : current_;
+              if (!epoch) return;
+              written->set_job(epoch->job());
+              written->set_epoch(epoch->epoch());
             }
             written->set_step(step);
             written->set_path(*path);
@@ -114,6 +115,7 @@ EpochOptions RankAgent::MakeEpoch(const v1::AssignWorker& assign, const JobSpec&
   options.epoch = assign.epoch();
   options.from_checkpoint = assign.from_checkpoint();
   options.checkpoint_path = assign.checkpoint_path();
+  options.undo_leap = assign.undo_leap();
   MutexLock lock(&mutex_);
   bool listed_live = true;
   for (const v1::Member& member : assign.members()) {

@@ -23,6 +23,7 @@ struct Decision {
     kFormEpoch,    // epoch
     kPrepareLeap,  // leap
     kCommitLeap,   // leap
+    kUndoLeap,     // leap
     kEndJob,
     kPauseJob,  // paused: the new value
   };

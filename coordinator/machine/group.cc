@@ -30,11 +30,13 @@ int Group::RankOf(absl::string_view agent, uint64_t incarnation) const {
   return member == nullptr ? -1 : static_cast<int>(member - members_.data());
 }
 
-void Group::Propose(std::vector<GroupMember> members, bool from_checkpoint, bool reuse_number) {
+void Group::Propose(std::vector<GroupMember> members, bool from_checkpoint, uint64_t undo_leap,
+                    bool reuse_number) {
   if (phase_ == Phase::kNone || !reuse_number) ++epoch_;
   phase_ = Phase::kProposed;
   members_ = std::move(members);
   from_checkpoint_ = from_checkpoint;
+  undo_leap_ = undo_leap;
   collective_failed_.reset();
   for (GroupMember& member : members_) {
     member.ready.reset();
@@ -144,6 +146,7 @@ EpochRecord Group::Row(absl::string_view job) const {
                                                       : EpochState::kForming,
                   .reason = reason,
                   .from_checkpoint = from_checkpoint_,
+                  .undo_leap = undo_leap_,
                   .step = formed_step,
                   .leaps_applied = leaps_applied,
                   .weights_digest = weights_digest,
@@ -164,6 +167,7 @@ EpochRecord Group::Row(absl::string_view job) const {
 void Group::Restore(const EpochRecord& row, absl::Time now) {
   epoch_ = row.epoch;
   from_checkpoint_ = row.from_checkpoint;
+  undo_leap_ = row.undo_leap;
   reason = row.reason;
   formed_step = row.step;
   leaps_applied = row.leaps_applied;

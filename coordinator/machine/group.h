@@ -47,6 +47,8 @@ class Group {
   bool Stands() const { return phase_ == Phase::kForming || phase_ == Phase::kFormed; }
   uint64_t epoch() const { return epoch_; }
   bool from_checkpoint() const { return from_checkpoint_; }
+  // The leap before which the epoch begins if its ranks kept that state; 0: none.
+  uint64_t undo_leap() const { return undo_leap_; }
   const std::vector<GroupMember>& members() const { return members_; }
   std::vector<GroupMember>& members() { return members_; }
   int world_size() const { return static_cast<int>(members_.size()); }
@@ -59,7 +61,8 @@ class Group {
   int RankOf(absl::string_view agent, uint64_t incarnation) const;
 
   // A new epoch with these members (in order of rank), not yet durable.
-  void Propose(std::vector<GroupMember> members, bool from_checkpoint, bool reuse_number);
+  void Propose(std::vector<GroupMember> members, bool from_checkpoint, uint64_t undo_leap,
+               bool reuse_number);
   // Its row is durable: the ranks are being told.
   void StartForming(absl::Time deadline);
   // The proposal could not be written: back to `former`, the members before it. Its number is not
@@ -102,6 +105,7 @@ class Group {
   Phase phase_ = Phase::kNone;
   uint64_t epoch_ = 0;
   bool from_checkpoint_ = false;
+  uint64_t undo_leap_ = 0;
   std::vector<GroupMember> members_;
   std::optional<absl::Time> collective_failed_;
   absl::Time deadline_ = absl::InfiniteFuture();

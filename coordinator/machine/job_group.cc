@@ -31,6 +31,10 @@ void JobMachine::CheckGroup(Batch& batch) {
 
 void JobMachine::CheckFormed(Batch& batch) {
   const Group& group = core_.group;
+  // The next epoch begins before the leap: all ranks undo it at once, or none.
+  if (const LeapRecord* const undoing = leaps_->Undoing(); undoing != nullptr) {
+    return Break("rollback", undoing->reason, batch);
+  }
   if (group.Healthy(batch.agents(), batch.now(), core_.lease())) {
     if (!std::exchange(wait_, "").empty()) ShowState(batch);
     return;
@@ -257,7 +261,12 @@ void JobMachine::Propose(const MembershipDecision& decision, Batch& batch) {
   std::vector<GroupMember> members;
   for (const Seat& seat : decision.seats) members.push_back(TakeSeat(seat, batch));
   former_ = group.members();
-  group.Propose(std::move(members), decision.from_checkpoint, batch.Planted(Mutation::kReuseEpoch));
+  const LeapRecord* const undoing = leaps_->Undoing();
+  const uint64_t undo_leap = undoing != nullptr         ? undoing->leap
+                             : decision.from_checkpoint ? undo_instead_
+                                                        : 0;
+  group.Propose(std::move(members), decision.from_checkpoint, undo_leap,
+                batch.Planted(Mutation::kReuseEpoch));
   group.reason = decision.reason;
   group.create_time = batch.now();
   group.formed_time = absl::InfinitePast();
@@ -315,7 +324,8 @@ AssignWorker JobMachine::AssignmentOf(int rank) const {
                           .store_address = group.members().front().store_address,
                           .from_checkpoint = group.from_checkpoint(),
                           .checkpoint_path = core_.record.checkpoint_path,
-                          .next_leap = leaps_->next_leap()};
+                          .next_leap = leaps_->next_leap(),
+                          .undo_leap = group.undo_leap()};
   assignment.members = group.Row(core_.id()).members;
   return assignment;
 }
@@ -332,7 +342,7 @@ void JobMachine::Formed(Batch& batch) {
   group.formed_time = batch.now();
   const EpochReady ready = *group.members().front().ready;
   JobRecord& record = core_.record;
-  record.progress.step = ready.step;
+  undo_instead_ = 0;
   if (record.start_time == absl::InfinitePast()) record.start_time = batch.now();
   batch.Write(group.Row(core_.id()));
   batch.WriteJob(core_.id());
@@ -350,6 +360,7 @@ void JobMachine::Formed(Batch& batch) {
                AssignVerifier{core_.id(), group.epoch(), record.spec_yaml});
   }
   leaps_->OnEpochFormed(ready, batch);
+  record.progress.step = ready.step;
   CheckFinished(batch);
 }
 

@@ -205,6 +205,7 @@ void JobMachine::CheckFinished(Batch& batch) {
   };
   if (std::ranges::any_of(members, pending)) return;
   finished_ = batch.now();
+  core_.training_ended = true;
   core_.Event(batch, "training-ended",
               absl::StrCat("every rank is at step ", core_.record.result.step));
   ShowState(batch);
@@ -246,6 +247,9 @@ void JobMachine::OnDurable(const Decision& decision, bool ok, absl::string_view 
     case Decision::Kind::kPrepareLeap:
     case Decision::Kind::kCommitLeap:
       return leaps_->OnDurable(decision, ok, error, batch);
+    case Decision::Kind::kUndoLeap:
+      leaps_->OnDurable(decision, ok, error, batch);
+      return CheckGroup(batch);
     case Decision::Kind::kFormEpoch:
       return ok ? TellRanks(batch) : TakeBackProposal(error, batch);
     case Decision::Kind::kEndJob:

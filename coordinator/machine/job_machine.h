@@ -156,6 +156,9 @@ class JobMachine {
   std::optional<bool> pausing_;        // proposed, not yet durable
   std::string wait_;                   // what the group waits for; empty: nothing
   std::string epoch_cause_ = "start";  // why the next epoch, as a metric label
+  // Instead of the checkpoint the next epoch may begin before this leap, if its ranks kept that
+  // state; 0: none. Not in the ledger: a restart goes back to the checkpoint.
+  uint64_t undo_instead_ = 0;
 };
 
 }  // namespace leap::machine

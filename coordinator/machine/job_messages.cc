@@ -165,7 +165,7 @@ void JobMachine::On(Agent& agent, const Heartbeat& heartbeat, Batch& batch) {
   if (rank < 0 || heartbeat.epoch != core_.group.epoch() || !core_.group.Stands()) return;
   GroupMember& member = core_.group.members()[rank];
   member.step = std::max(member.step, heartbeat.step);
-  if (rank != 0) return;
+  if (rank != 0 || !core_.group.Formed()) return;
   Progress& progress = core_.record.progress;
   const int64_t trained = heartbeat.trained_steps - progress.trained_steps;
   if (trained > 0) batch.Count(Metric::kTrainedSteps, {}, static_cast<double>(trained));
@@ -192,7 +192,10 @@ void JobMachine::On(Agent& agent, const TrainingStarted& started, Batch& batch) 
 
 void JobMachine::On(Agent& agent, const CheckpointWritten& checkpoint, Batch& batch) {
   if (SenderOf(agent, checkpoint.epoch, "checkpoint-written", batch) == nullptr) return;
-  if (checkpoint.step < core_.record.checkpoint_step ||
+  // The first one of an epoch that undid a leap: what was written since the leap is discarded.
+  const bool went_back =
+      core_.group.undo_leap() != 0 && core_.group.phase() == Group::Phase::kForming;
+  if ((checkpoint.step < core_.record.checkpoint_step && !went_back) ||
       checkpoint.path == core_.record.checkpoint_path)
     return;
   core_.record.checkpoint_step = checkpoint.step;
@@ -254,7 +257,10 @@ void JobMachine::TrainingFailed(const JobEnded& ended, Batch& batch) {
                {}, batch);
   }
   if (!Charge("training", ended.cause, 1, reason, batch)) return;
-  if (rule->action == "rollback") DistrustState();
+  if (rule->action == "rollback") {
+    DistrustState();
+    undo_instead_ = leaps_->NewestUndoable(core_.record.checkpoint_step);
+  }
   Break("rollback", reason, batch);
   CheckGroup(batch);
 }

@@ -1,5 +1,5 @@
-// Commit of a leap, what it saved, whether it lasted, and how the ledger is put in step after a
-// recovery or a restart (protocol.md, "The cycle", steps 6 to 8, and "Failure").
+// Commit of a leap and what it saved (protocol.md, "The cycle", steps 6 to 8). Whether it lasted:
+// leap_audit.cc; the ledger after a recovery or a restart: leap_restore.cc.
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -12,21 +12,6 @@ namespace leap::machine {
 namespace {
 
 constexpr int kFewestPoints = 3;  // of the loss curve, for a slope
-
-VerdictReason ReasonNamed(absl::string_view name) {
-  for (int i = 0; i <= static_cast<int>(VerdictReason::kPolicyOff); ++i) {
-    if (name == VerdictReasonName(static_cast<VerdictReason>(i)))
-      return static_cast<VerdictReason>(i);
-  }
-  return VerdictReason::kSuperseded;
-}
-
-Regime RegimeNamed(absl::string_view name) {
-  for (const Regime regime : {Regime::kChaotic, Regime::kTransition, Regime::kStable}) {
-    if (name == RegimeName(regime)) return regime;
-  }
-  return Regime::kUnknown;
-}
 
 }  // namespace
 
@@ -86,6 +71,9 @@ void LeapMachine::BeginLeap(const Scored& best, Batch& batch) {
 
 void LeapMachine::OnDurable(const Decision& decision, bool ok, absl::string_view error,
                             Batch& batch) {
+  if (decision.kind == Decision::Kind::kUndoLeap) {
+    return StartUndoing(decision, ok, error, batch);
+  }
   if (!flight_.has_value() || flight_->leap().leap != decision.leap || !flight_->preparing())
     return;
   if (!ok) return Abort(absl::StrCat("the ledger cannot be written: ", error), batch);
@@ -266,10 +254,11 @@ void LeapMachine::RecountTotals() {
   summary.equivalent_known = false;
   for (const auto& [number, leap] : leaps_) {
     const bool decided = leap.state != LeapState::kPreparing && leap.state != LeapState::kAborted;
+    if (leap.state == LeapState::kRolledBack) summary.net_steps += leap.net_steps;
     summary.committed += decided;
     summary.aborted += leap.state == LeapState::kAborted;
     summary.rolled_back += leap.state == LeapState::kRolledBack;
-    if (leap.state != LeapState::kApplied) continue;
+    if (leap.state != LeapState::kApplied && leap.state != LeapState::kRollingBack) continue;
     summary.booked_steps += leap.booked_steps;
     summary.net_steps += leap.net_steps;
     summary.equivalent_steps += leap.equivalent_steps;
@@ -277,170 +266,21 @@ void LeapMachine::RecountTotals() {
   }
 }
 
-// ---- retained gain ----
-
-void LeapMachine::OpenAudit(const LeapRecord& leap, Batch& batch) {
-  const LeapSpec& spec = core_.spec().leap;
-  if (spec.audit_every_leaps <= 0 || applied_count_ % spec.audit_every_leaps != 0) return;
-  const HeldSnapshot* const base = book_.Find(leap.base_step);
-  if (base == nullptr) return;
-  if (!base->record.has_moments) {
-    core_.Event(batch, "audit-skipped",
-                absl::StrCat("leap ", leap.leap, ": its base has no moments to train on from"),
-                Severity::kWarning);
-    return;
-  }
-  const int64_t target = base->record.data_position + 2 * spec.interval_steps;
-  if (!audits_.Begin(leap.leap, target, base->record.gate_loss)) return;
-  board_.Add({.kind = Task::Kind::kAudit, .base_step = leap.base_step, .leap = leap.leap});
-  Dispatch(batch);
-}
-
-void LeapMachine::SettleAudits(Batch& batch) {
-  for (const SettledAudit& audit : audits_.TakeSettled()) {
-    LeapRecord& leap = leaps_[audit.leap];
-    leap.retained_gain = audit.gain;
-    leap.retained_known = true;
-    batch.Write(leap);
-    const AuditSummary summary = audits_.Summary(core_.spec().leap.audit_z);
-    core_.record.leaps.audit = summary.sentence;
-    batch.WriteJob(core_.id());
-    batch.Count(Metric::kAudits, {AuditVerdictName(summary.verdict)});
-    core_.Event(batch, "audit",
-                absl::StrFormat("leap %d retained %+.6f nats; %s", audit.leap, audit.gain,
-                                summary.sentence));
-    if (summary.verdict == AuditVerdict::kHarms && !core_.record.leaps.policy_off) {
-      SwitchOff(summary.sentence, batch);
-    }
-    RollBackIfHarmful(audit, batch);
-  }
-}
-
-void LeapMachine::RollBackIfHarmful(const SettledAudit& audit, Batch& batch) {
-  const double bound = core_.spec().leap.rollback_bound;
-  if (bound <= 0 || !(audit.gain < -bound * audit.base_loss)) return;
-  const LeapRecord& leap = leaps_.at(audit.leap);
-  const std::string reason =
-      absl::StrFormat("leap %d retained %+.6f nats, worse than the bound of %.6f", audit.leap,
-                      audit.gain, -bound * audit.base_loss);
-  core_.Event(batch, "rollback-wanted", reason, Severity::kWarning);
-  SendToRanks(RollBack{core_.id(), core_.group.epoch(), leap.leap, leap.boundary_step, reason},
-              batch);
-}
-
-void LeapMachine::SwitchOff(const std::string& reason, Batch& batch) {
-  core_.record.leaps.policy_off = true;
-  core_.record.policy_off_reason = reason;
-  pause_reason_ = absl::StrCat("the policy is off: ", reason);
-  core_.Event(batch, "policy-off", reason, Severity::kWarning);
-  batch.WriteJob(core_.id());
-}
-
 void LeapMachine::OnJobEnded(Batch& batch) {
+  StopUndoing(batch);
   if (!flight_.has_value()) return;
   if (flight_->preparing()) return Abort("the job ended", batch);
-  if (flight_->AnyApplied()) return Applied(batch);
-  Expired("the job ended, and no rank has said that it applied it", batch);
-}
-
-// ---- the ledger after a recovery or a restart ----
-
-void LeapMachine::RollBackRecord(LeapRecord& leap, const std::string& reason, Batch& batch) {
-  leap.state = LeapState::kRolledBack;
-  leap.reason = reason;
-  batch.Write(leap);
-  batch.Count(Metric::kLeaps, {"rolled-back"});
-  core_.Event(batch, "leap-rolled-back", absl::StrCat("leap ", leap.leap, ": ", reason),
+  const std::optional<bool> applied = flight_->SaidApplied();
+  if (applied.value_or(false)) return Applied(batch);
+  if (applied.has_value() || batch.Planted(Mutation::kExpireAtEnd)) {
+    return Expired("a rank dropped it before every rank held the decision", batch);
+  }
+  const uint64_t number = flight_->leap().leap;
+  const std::string reason =
+      "decided; the job ended before any rank said whether it had applied it or dropped it";
+  CloseFlight(LeapState::kCommitted, reason, batch);
+  core_.Event(batch, "leap-unsettled", absl::StrCat("leap ", number, ": ", reason),
               Severity::kWarning);
-}
-
-// The state that the new epoch trains on says which leaps are part of it; the ledger follows.
-void LeapMachine::Reconcile(const EpochReady& ready, Batch& batch) {
-  if (flight_.has_value() && !flight_->preparing()) {
-    if (ready.last_leap == flight_->leap().leap) {
-      Applied(batch);
-    } else {
-      Expired("the epoch ended, and nobody in the new one has applied it", batch);
-    }
-  }
-  for (auto& [number, leap] : leaps_) {
-    if (number > ready.last_leap && leap.state == LeapState::kApplied) {
-      RollBackRecord(leap, absl::StrCat("the run went back to step ", ready.step, ", before it"),
-                     batch);
-    }
-  }
-  const auto last = leaps_.find(ready.last_leap);
-  if (last != leaps_.end() && last->second.state != LeapState::kApplied) {
-    if (last->second.state == LeapState::kAborted) {
-      core_.Event(
-          batch, "leap-disagreement",
-          absl::StrCat("leap ", ready.last_leap, " is part of the weights, but was never decided"),
-          Severity::kError);
-    }
-    last->second.state = LeapState::kApplied;
-    last->second.reason = absl::StrCat("found applied in the state at step ", ready.step);
-    batch.Write(last->second);
-  }
-  next_leap_ = std::max(next_leap_,
-                        ready.last_leap + 1);  // the state may come from another job's checkpoint
-  RecountTotals();
-  DiscardAfter(ready.step, batch);
-}
-
-void LeapMachine::DiscardAfter(int64_t step, Batch& batch) {
-  if (history_.empty() || history_.back().step <= step) return;
-  while (!history_.empty() && history_.back().step > step) {
-    history_.back().discarded = true;
-    batch.Write(history_.back());
-    history_.pop_back();
-  }
-  RestoreCurve();
-}
-
-void LeapMachine::RestoreCurve() {
-  curve_.clear();
-  regimes_ = RegimeTracker(core_.spec().regime);
-  for (const SnapshotRecord& record : history_) {
-    if (!record.scored) continue;
-    curve_.push_back({record.step, record.gate_loss});
-    regimes_.Observe(record.step, record.similarity);
-  }
-}
-
-void LeapMachine::Restore(const std::vector<LeapRecord>& leaps,
-                          const std::vector<SnapshotRecord>& snapshots,
-                          const std::vector<CandidateRecord>& candidates, Batch& batch) {
-  for (const LeapRecord& leap : leaps) {
-    leaps_[leap.leap] = leap;
-    next_leap_ = std::max(next_leap_, leap.leap + 1);
-    applied_count_ += leap.state == LeapState::kApplied;
-    if (leap.retained_known) audits_.Restore(leap.retained_gain);
-    const bool forgotten =
-        batch.Planted(Mutation::kForgetCommitAtRestart) && leap.state == LeapState::kCommitted;
-    if (leap.state != LeapState::kPreparing && leap.state != LeapState::kCommitted) continue;
-    flight_.emplace(leap, batch.now());
-    flight_->Ask(batch.now() + absl::Seconds(core_.spec().timeouts.commit_seconds));
-    if (flight_->preparing() || forgotten)
-      Abort("the coordinator restarted before it was decided", batch);
-  }
-  if (batch.Planted(Mutation::kReuseLeapNumbers)) next_leap_ = 1;
-  std::vector<SnapshotRecord> held;
-  for (const SnapshotRecord& record : snapshots) {
-    if (record.discarded) continue;
-    while (!history_.empty() && history_.back().step >= record.step) history_.pop_back();
-    history_.push_back(record);
-    if (record.epoch == core_.group.epoch() && core_.group.Stands()) held.push_back(record);
-  }
-  book_.Restore(std::move(held));
-  RestoreCurve();
-  for (const CandidateRecord& record : candidates) {
-    if (record.predictor_index >= static_cast<int>(needs_.size())) continue;
-    planner_.Record(RegimeNamed(record.regime), {record.predictor_index, record.horizon_steps},
-                    {.accepted = record.accepted, .reason = ReasonNamed(record.reason)});
-  }
-  expected_age_ = static_cast<double>(core_.record.leaps.verdict_age_steps);
-  next_task_ = std::max<uint64_t>(core_.record.task_ids_reserved, 1);
-  RecountTotals();
 }
 
 }  // namespace leap::machine

@@ -87,7 +87,8 @@ std::string LeapFlight::Disagreement(int world_size) const {
   return "";
 }
 
-bool LeapFlight::AnyApplied() const {
+std::optional<bool> LeapFlight::SaidApplied() const {
+  if (outcomes_.empty()) return std::nullopt;
   return std::ranges::any_of(outcomes_, [](const auto& entry) { return entry.second.applied; });
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,7 +47,8 @@ class LeapFlight {
   // The ranks agree that it was applied, without details (a snapshot says so).
   void HearApplied(int world_size);
   Fate Settle(int world_size);
-  bool AnyApplied() const;
+  // What the ranks heard of so far say (one boundary, so one answer); nothing: no word yet.
+  std::optional<bool> SaidApplied() const;
   // Boundary, digest and pause from the outcomes into the record.
   void FillOutcome();
 

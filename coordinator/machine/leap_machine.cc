@@ -1,5 +1,5 @@
-// Entry points, snapshots and tasks. Verdicts: leap_verdict.cc; commit, savings, audits:
-// leap_commit.cc.
+// Entry points, snapshots and tasks. Verdicts: leap_verdict.cc; commit and savings: leap_commit.cc;
+// audits and undoing: leap_audit.cc; the ledger after a recovery: leap_restore.cc.
 #include "coordinator/machine/leap_machine.h"
 
 #include <algorithm>
@@ -60,6 +60,8 @@ void LeapMachine::OnEpochBroken(absl::string_view reason, Batch& batch) {
   round_.reset();
   book_.Clear();
   audits_.DropAll();
+  // What the ranks had come to: if the next epoch goes back, the difference is trained again.
+  core_.record.progress.step = std::max(core_.record.progress.step, core_.group.step());
 }
 
 void LeapMachine::ResyncRank(const Agent& agent, int rank, Batch& batch) {

@@ -56,7 +56,8 @@ class LeapMachine {
   void OnEpochFormed(const EpochReady& ready, Batch& batch);
   // No epoch stands: a leap in PREPARE is aborted, all tasks are dropped.
   void OnEpochBroken(absl::string_view reason, Batch& batch);
-  // The job has ended: a leap on its way is settled by what is known of it.
+  // The job has ended: a leap on its way is settled by what is known of it. One that is decided and
+  // of which no rank has said anything stays COMMITTED: what ranks made of it is not known.
   void OnJobEnded(Batch& batch);
   // A rank of the standing epoch is back after its session broke.
   void ResyncRank(const Agent& agent, int rank, Batch& batch);
@@ -85,6 +86,11 @@ class LeapMachine {
   // The row of `leap` as it holds now; null: there is none.
   const LeapRecord* Find(uint64_t leap) const;
   bool InFlight() const { return flight_.has_value(); }
+  // The leap whose undoing is decided and not yet done; null: none.
+  const LeapRecord* Undoing() const;
+  // The newest leap applied after `checkpoint_step` of which ranks may have kept the state before
+  // it; 0: none.
+  uint64_t NewestUndoable(int64_t checkpoint_step) const;
   // Nothing is being scored that the job's end should wait for.
   bool Quiet() const;
   // Why no leap is being made just now; empty: nothing stands against it.
@@ -153,11 +159,19 @@ class LeapMachine {
   void Applied(Batch& batch);
   void Expired(const std::string& reason, Batch& batch);
   void CountSavings(LeapRecord& leap);
+  void SwitchOff(const std::string& reason, Batch& batch);
+
+  // Whether it lasted (leap_audit.cc).
   void OpenAudit(const LeapRecord& leap, Batch& batch);
   void SettleAudits(Batch& batch);
-  void RollBackIfHarmful(const SettledAudit& audit, Batch& batch);
-  void SwitchOff(const std::string& reason, Batch& batch);
+  void UndoIfHarmful(const SettledAudit& audit, Batch& batch);
+  void StartUndoing(const Decision& decision, bool ok, absl::string_view error, Batch& batch);
+  void KeepAfterAll(LeapRecord& leap, const std::string& why, Batch& batch);
+  void StopUndoing(Batch& batch);
+
+  // The ledger after a recovery, a rollback or a restart (leap_restore.cc).
   void Reconcile(const EpochReady& ready, Batch& batch);
+  void SettleUndo(const EpochReady& ready, Batch& batch);
   void DiscardAfter(int64_t step, Batch& batch);
   void RollBackRecord(LeapRecord& leap, const std::string& reason, Batch& batch);
   void RecountTotals();
@@ -181,7 +195,8 @@ class LeapMachine {
   uint64_t next_leap_ = 1;
   uint64_t next_task_ = 1;
   int64_t applied_count_ = 0;
-  double expected_age_ = 0;        // of a verdict, in steps: decayed mean
+  double expected_age_ = 0;                  // of a verdict, in steps: decayed mean
+  std::optional<LeapRecord> undo_proposed_;  // ROLLING_BACK, not yet durable
   std::string mismatch_verifier_;  // of the last digest mismatch, if no leap was applied since
   std::string pause_reason_;
 };

@@ -116,6 +116,7 @@ struct EpochReady {
   std::string recovered_from;
   uint64_t last_leap = 0;
   double recovery_seconds = 0;
+  std::string undo_problem;  // why AssignWorker.undo_leap is still part of the state
 };
 
 struct TrainingStarted {
@@ -233,6 +234,7 @@ struct AssignWorker {
   bool from_checkpoint = false;
   std::string checkpoint_path;
   uint64_t next_leap = 0;
+  uint64_t undo_leap = 0;
 };
 
 struct AssignVerifier {
@@ -324,18 +326,7 @@ struct Stale {
   std::string what;
 };
 
-// Undo `leap`: state of before its boundary, from the ring. No message on the wire yet: the skin
-// logs it.
-struct RollBack {
-  std::string job;
-  uint64_t epoch = 0;
-  uint64_t leap = 0;
-  int64_t to_step = 0;
-  std::string reason;
-};
-
-using CoordinatorMessage =
-    std::variant<Welcome, AssignWorker, AssignVerifier, AbortEpoch, Release, RunControl, Task,
-                 CancelTask, Prepare, Decide, Stale, RollBack>;
+using CoordinatorMessage = std::variant<Welcome, AssignWorker, AssignVerifier, AbortEpoch, Release,
+                                        RunControl, Task, CancelTask, Prepare, Decide, Stale>;
 
 }  // namespace leap::machine

@@ -42,6 +42,8 @@ const char* LeapStateName(LeapState state) {
       return "EXPIRED";
     case LeapState::kRolledBack:
       return "ROLLED_BACK";
+    case LeapState::kRollingBack:
+      return "ROLLING_BACK";
   }
   return "STATE_UNSPECIFIED";
 }

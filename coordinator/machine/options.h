@@ -32,6 +32,10 @@ enum class Mutation {
   kNewcomersAreLive,        // a newcomer without state counts as a holder of live state
   kForgetQuarantine,        // a restart lets everybody out of quarantine
   kUseQuarantined,          // a verifier in quarantine goes on scoring
+  kUndoBeforeDurable,       // a leap is undone though the ledger does not know the decision
+  kForgetUndoAtRestart,     // a leap that is being undone is forgotten by a restart
+  kResurrectUndone,         // (of ranks) the further state wins, though a rank holds an undone one
+  kExpireAtEnd,             // a decided leap counts as expired when the job ends before its outcome
 };
 
 struct ClusterOptions {

@@ -45,6 +45,7 @@ enum class LeapState {
   kAborted = 4,
   kExpired = 5,
   kRolledBack = 6,
+  kRollingBack = 7,
 };
 const char* LeapStateName(LeapState state);  // "PREPARING", ...
 
@@ -122,6 +123,7 @@ struct EpochRecord {
   std::string reason;           // why this epoch, or why it ended
   std::vector<Member> members;  // main group in order of rank; Member.state: "live" | "joining"
   bool from_checkpoint = false;
+  uint64_t undo_leap = 0;       // it begins before this leap, if its ranks kept that state; 0: none
   int64_t step = 0;             // at which it was formed
   int64_t leaps_applied = 0;    // at that step
   uint64_t weights_digest = 0;  // at that step
@@ -154,7 +156,7 @@ struct SnapshotRecord {
   double similarity = kUnknown;
   std::string regime;
   bool regime_confirmed = false;
-  bool discarded = false;  // the run went back to a checkpoint before this step
+  bool discarded = false;  // the run went back to before this step
   absl::Time create_time = absl::InfinitePast();
 };
 
@@ -181,7 +183,8 @@ struct CandidateRecord {
   absl::Time create_time = absl::InfinitePast();
 };
 
-// Key: job, leap. PREPARING is durable before Prepare is sent, COMMITTED before Decide.
+// Key: job, leap. PREPARING is durable before Prepare is sent, COMMITTED before Decide,
+// ROLLING_BACK before the epoch that undoes the leap is made.
 struct LeapRecord {
   std::string job;
   uint64_t leap = 0;

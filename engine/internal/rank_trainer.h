@@ -1,6 +1,7 @@
 // RankTrainer, shared by the files that implement it: trainer.cc (life, one step),
-// trainer_join.cc (joining an epoch, state from peers or a checkpoint), trainer_boundary.cc (what
-// happens between two steps: leap, snapshot, checkpoint). See engine/trainer.h for the contract.
+// trainer_join.cc (joining an epoch, state from peers or a checkpoint), trainer_undo.cc (going back
+// to before a leap), trainer_boundary.cc (what happens between two steps: leap, snapshot,
+// checkpoint). See engine/trainer.h for the contract.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -31,6 +32,7 @@ inline double SecondsSince(absl::Time start) { return absl::ToDoubleSeconds(Now(
 // What ranks tell one another before they step together.
 enum PositionColumn {
   kLive,
+  kRollbacks,
   kStep,
   kLeaps,
   kDataPosition,
@@ -96,11 +98,25 @@ class RankTrainer final : public Trainer {
   }
 
   uint64_t WeightsDigest() const;
+  absl::Status FindState(const EpochOptions& options, JoinReport* report);
   absl::Status LoadCheckpoint(const EpochOptions& options, std::string* source);
   absl::Status SyncState(const EpochOptions& options, std::string* recovered_from);
   absl::Status BroadcastState(int source, bool receive);
   absl::Status StartRing();
   absl::Status MakeFreshModel();
+
+  struct KeptState {    // of before a leap: this rank's shard
+    uint64_t leap = 0;  // 0: none
+    FlatRange shard;
+    TrainPosition position;
+    std::vector<float> weights, exp_avg, exp_avg_sq;
+  };
+  void PrepareToKeep(FlatRange shard);
+  void KeepBefore(uint64_t leap);
+  void ForgetKeptFrom(uint64_t leap);
+  absl::StatusOr<bool> UndoLeap(const EpochOptions& options, JoinReport* report);
+  absl::Status RestoreKept(const KeptState& kept);
+  void ReplaceCheckpoints();
 
   absl::StatusOr<double> TrainBatch();
   absl::Status WaitAll(const std::vector<Ticket>& tickets);
@@ -129,6 +145,7 @@ class RankTrainer final : public Trainer {
   // For ApplyLeap, allocated when the epoch begins: this rank's shard, and all shards, each padded
   // to the longest. Written by the training thread; read by the ring's until the leap is published.
   at::Tensor leap_shard_, leap_shards_;
+  std::vector<KeptState> kept_;
   double loss_ = std::numeric_limits<double>::quiet_NaN();
 
   std::atomic<bool> paused_{false};

@@ -1,4 +1,7 @@
 // The runner of the real machine (action.h has its duties), and its death at the worst moments.
+#include <algorithm>
+#include <utility>
+
 #include "tests/sim/world.h"
 
 namespace leap::sim {
@@ -73,7 +76,7 @@ void World::Perform(Actions actions) {
   }
   static constexpr const char* kKinds[] = {
       "Welcome", "AssignWorker", "AssignVerifier", "AbortEpoch", "Release", "RunControl",
-      "Task",    "CancelTask",   "Prepare",        "Decide",     "Stale",   "RollBack"};
+      "Task",    "CancelTask",   "Prepare",        "Decide",     "Stale"};
   for (const machine::Send& send : actions.sends) {
     Trace("    -> %s: %s", send.agent.c_str(), kKinds[send.message.index()]);
     oracle_.OnSend(send);
@@ -84,6 +87,13 @@ void World::Perform(Actions actions) {
   if (actions.ticket == 0) return;
   if (crash_at_write_ == 3) return CrashCoordinator();
   Handle(Persisted{.ticket = actions.ticket, .ok = written, .error = written ? "" : "disk full"});
+}
+
+void World::CancelAtApply(const std::string& job) {
+  JobPlan& plan = *std::ranges::find(jobs_, job, &JobPlan::job);
+  if (!std::exchange(plan.cancel_at_apply, false)) return;
+  timeline_.After(random_.In(0, 2 * kMillisecond),
+                  [this, job] { Handle(machine::CancelJob{.job = job, .reason = "enough"}); });
 }
 
 void World::CheckReply(const machine::Reply& reply) {

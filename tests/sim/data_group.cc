@@ -26,10 +26,12 @@ DataGroup& World::GroupOf(const machine::AssignWorker& assignment) {
     group.members = assignment.members;
     group.checkpoint_path = assignment.checkpoint_path;
     group.from_checkpoint = assignment.from_checkpoint;
+    group.undo_leap = assignment.undo_leap;
     group.joined.resize(assignment.members.size());
     group.held.resize(assignment.members.size());
   }
-  if (group.members != assignment.members || group.from_checkpoint != assignment.from_checkpoint) {
+  if (group.members != assignment.members || group.from_checkpoint != assignment.from_checkpoint ||
+      group.undo_leap != assignment.undo_leap) {
     oracle_.Violate("epoch %d of %s was given to two different groups",
                     static_cast<int>(assignment.epoch), assignment.job.c_str());
   }
@@ -92,12 +94,14 @@ void World::Fail(DataGroup& group) {
 
 // ---- rendezvous ----
 
-// The newest live state: the higher step, then the more leaps; a state with a flipped bit only if
-// there is no other.
+// The newest live state: the one that more was undone in, then the higher step, then the more
+// leaps; a state with a flipped bit only if there is no other.
 const ModelState* World::NewestState(const std::vector<Process*>& ranks) {
   const Process* best = nullptr;
-  const auto value = [](const Process& rank) {
-    return std::tuple(!rank.corrupt, rank.state->position, rank.state->leaps.size());
+  const bool resurrect = options_.mutation == machine::Mutation::kResurrectUndone;
+  const auto value = [&](const Process& rank) {
+    return std::tuple(!rank.corrupt, resurrect ? 0 : rank.state->rollbacks, rank.state->position,
+                      rank.state->leaps.size());
   };
   for (const Process* const rank : ranks) {
     if (!rank->state) continue;
@@ -116,6 +120,45 @@ ModelState World::Stored(const DataGroup& group) {
   return found != nullptr ? found->state : FreshState(SpecOf(*this, group.job).train.seed);
 }
 
+// What the ranks go on from if all of them kept their shard of the state before the leap that this
+// epoch is to undo, and the leap is still part of the newest state.
+std::optional<ModelState> World::StateBeforeLeap(const DataGroup& group,
+                                                 const std::vector<Process*>& ranks,
+                                                 std::string& problem) {
+  if (group.undo_leap == 0) return std::nullopt;
+  const ModelState* const newest = NewestState(ranks);
+  if (!group.from_checkpoint && (newest == nullptr || newest->last_leap() < group.undo_leap))
+    return std::nullopt;  // it has been done
+  const ModelState* before = nullptr;
+  for (const Process* const rank : ranks) {
+    const ModelState* const kept = rank->Before(group.undo_leap);
+    if (kept == nullptr || (before != nullptr && !(*kept == *before))) {
+      problem = "rank " + std::to_string(rank->rank()) + " did not keep the state before it";
+      return std::nullopt;
+    }
+    before = kept;
+  }
+  ModelState state = *before;
+  ++state.rollbacks;
+  return state;
+}
+
+// A rank dies while the shards are gathered: some of the others have them all, some do not.
+bool World::DieWhileUndoing(DataGroup& group, const std::vector<Process*>& ranks,
+                            const ModelState& before) {
+  const bool may = (options_.faults & kKillWorker) != 0 && timeline_.now() < faults_end_;
+  if (!may || ranks.size() < 2 || !random_.Percent(30)) return false;
+  const auto victim = static_cast<size_t>(random_.In(0, static_cast<int64_t>(ranks.size()) - 1));
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    if (i != victim && random_.Percent(50)) ranks[i]->Undo(group.undo_leap, before);
+  }
+  Agent& agent = ranks[victim]->agent();
+  KillProcess(agent);
+  timeline_.After(random_.In(20, 1500) * kMillisecond, [this, &agent] { StartProcess(agent); });
+  Fail(group);
+  return true;
+}
+
 void World::Rendezvous(DataGroup& group) {
   if (group.over || !oracle_.violation().empty()) return;
   const Condition condition = ConditionOf(group);
@@ -127,7 +170,14 @@ void World::Rendezvous(DataGroup& group) {
   group.hanging = -1;
   const std::vector<Process*> ranks = Here(group);
   ModelState newest;
-  if (group.from_checkpoint) {
+  std::string problem;
+  const std::optional<ModelState> before = StateBeforeLeap(group, ranks, problem);
+  if (before) {
+    oracle_.OnUndo(group, ranks);
+    if (DieWhileUndoing(group, ranks, *before)) return;
+    newest = *before;
+    for (Process* const rank : ranks) rank->Undo(group.undo_leap, newest);
+  } else if (group.from_checkpoint) {
     newest = Stored(group);
   } else if (const ModelState* const live = NewestState(ranks); live != nullptr) {
     newest = *live;
@@ -136,7 +186,7 @@ void World::Rendezvous(DataGroup& group) {
                            static_cast<int>(group.epoch), group.job.c_str());
   }
   const bool false_line =
-      !group.from_checkpoint && std::ranges::none_of(ranks, [](const Process* rank) {
+      !before && !group.from_checkpoint && std::ranges::none_of(ranks, [](const Process* rank) {
         return rank->state && !rank->corrupt;
       });
   if (false_line) oracle_.OnFalseLine(group.job);
@@ -144,7 +194,10 @@ void World::Rendezvous(DataGroup& group) {
   Trace("data: %s epoch %d meets at step %d", group.job.c_str(), static_cast<int>(group.epoch),
         static_cast<int>(newest.step));
   ++result_.epochs;
-  for (Process* const rank : ranks) rank->Ready(newest, group.from_checkpoint ? "checkpoint" : "");
+  const bool undone = newest.last_leap() < group.undo_leap;
+  if (undone) problem.clear();
+  const std::string source = group.from_checkpoint && !before ? "checkpoint" : "";
+  for (Process* const rank : ranks) rank->Ready(newest, source, undone, problem);
   if (newest.step >= SpecOf(*this, group.job).train.steps) {
     for (Process* const rank : ranks) rank->End();
     return;

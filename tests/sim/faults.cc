@@ -138,6 +138,8 @@ void Faults::Steer(bool cancel) {
   if (!plan.created) return;
   if (cancel) {
     plan.cancelled = true;
+    plan.cancel_at_apply = random_.Percent(70);
+    if (plan.cancel_at_apply) return;
     return world_.Handle(machine::CancelJob{.job = plan.job, .reason = "enough"});
   }
   world_.Handle(machine::PauseJob{.job = plan.job});

@@ -16,6 +16,7 @@ struct ModelState {
   int64_t step = 0;
   int64_t position = 0;         // trained batches
   std::vector<uint64_t> leaps;  // applied, in order
+  int64_t rollbacks = 0;        // leaps undone
   bool operator==(const ModelState&) const = default;
   uint64_t last_leap() const { return leaps.empty() ? 0 : leaps.back(); }
 };

@@ -34,7 +34,9 @@ bool MayFollow(LeapState before, LeapState after) {
     case LeapState::kCommitted:
       return after == LeapState::kApplied || after == LeapState::kExpired;
     case LeapState::kApplied:
-      return after == LeapState::kRolledBack;
+      return after == LeapState::kRolledBack || after == LeapState::kRollingBack;
+    case LeapState::kRollingBack:  // the state before it is gone
+      return after == LeapState::kRolledBack || after == LeapState::kApplied;
     case LeapState::kExpired:     // a checkpoint of a rank that had applied it after all
     case LeapState::kRolledBack:  // a later checkpoint of the same line
       return after == LeapState::kApplied;
@@ -72,7 +74,16 @@ void Oracle::OnRendezvous(const DataGroup& group, const std::vector<Process*>& r
   const bool survivors = formed != 0 && std::ranges::any_of(ranks, [&](const Process* rank) {
                            return rank->formed_epoch == formed;
                          });
-  if (survivors && !excused && newest.position < progress.complete.position) {
+  const bool undone = newest.rollbacks > progress.complete.rollbacks;
+  if (undone) undone_.insert({group.job, group.undo_leap});
+  for (const Process* const rank : ranks) {
+    if (group.from_checkpoint || !rank->state || rank->corrupt) continue;
+    if (rank->state->rollbacks > newest.rollbacks) {
+      Violate("epoch %d of %s: rank %d had undone a leap that is part of the state again",
+              Int(group.epoch), group.job.c_str(), rank->rank());
+    }
+  }
+  if (survivors && !excused && !undone && newest.position < progress.complete.position) {
     Violate("epoch %d of %s goes back to step %d, though a survivor had completed step %d",
             Int(group.epoch), group.job.c_str(), Int(newest.position),
             Int(progress.complete.position));
@@ -82,7 +93,8 @@ void Oracle::OnRendezvous(const DataGroup& group, const std::vector<Process*>& r
             Int(group.epoch), group.job.c_str());
   }
   const auto row = world_.disk().epochs.find({group.job, group.epoch});
-  if (row == world_.disk().epochs.end() || row->second.members != group.members) {
+  if (row == world_.disk().epochs.end() || row->second.members != group.members ||
+      row->second.undo_leap != group.undo_leap) {
     Violate("epoch %d of %s meets, and is not in the ledger", Int(group.epoch), group.job.c_str());
   }
   progress.complete = newest;
@@ -126,6 +138,25 @@ void Oracle::AfterBoundary(const DataGroup& group, const std::vector<Process*>& 
   }
 }
 
+void Oracle::OnUndo(const DataGroup& group, const std::vector<Process*>& ranks) {
+  const auto row = world_.disk().leaps.find({group.job, group.undo_leap});
+  const bool decided =
+      row != world_.disk().leaps.end() && row->second.state == LeapState::kRollingBack;
+  if (!decided && !rewound_.contains(group.job)) {
+    return Violate("leap %d of %s is undone, and the decision is not in the ledger",
+                   Int(group.undo_leap), group.job.c_str());
+  }
+  if (undone_.contains({group.job, group.undo_leap})) {
+    return Violate("leap %d of %s is undone twice", Int(group.undo_leap), group.job.c_str());
+  }
+  for (const Process* const rank : ranks) {
+    const auto& leaps = rank->state->leaps;
+    if (std::ranges::find(leaps, group.undo_leap) != leaps.end()) return;
+  }
+  Violate("leap %d of %s is undone, and is in nobody's weights", Int(group.undo_leap),
+          group.job.c_str());
+}
+
 void Oracle::OnApply(const Process& process, uint64_t leap, uint64_t base, uint64_t candidate) {
   if (process.corrupt) return;
   const auto found = world_.disk().leaps.find({process.job(), leap});
@@ -141,6 +172,7 @@ void Oracle::OnApply(const Process& process, uint64_t leap, uint64_t base, uint6
     Violate("leap %d of %s is applied to other weights than were verified", Int(leap),
             process.job().c_str());
   }
+  ++applied_[{process.job(), leap}];
   if (std::ranges::find(process.state->leaps, leap) != process.state->leaps.end()) {
     Violate("leap %d of %s is applied twice", Int(leap), process.job().c_str());
   }
@@ -359,9 +391,33 @@ void Oracle::OnReply(const machine::Reply& reply) {
 
 // ---- the end ----
 
+// However the job ended: no leap counts as dropped that the last epoch's ranks all applied, and
+// none waits to be undone.
+void Oracle::CheckLeapsAtEnd(const std::string& job) {
+  const EpochRecord* newest = nullptr;
+  for (const auto& [key, row] : world_.disk().epochs) {
+    if (row.job == job) newest = &row;
+  }
+  for (const auto& [key, leap] : world_.disk().leaps) {
+    if (leap.job != job) continue;
+    if (leap.state == LeapState::kRollingBack) {
+      Violate("%s has ended, and leap %d is still being undone", job.c_str(), Int(leap.leap));
+    }
+    const auto applied = applied_.find({job, leap.leap});
+    const bool everywhere = applied != applied_.end() && newest != nullptr &&
+                            newest->epoch == leap.epoch &&
+                            applied->second == Int(newest->members.size());
+    if (everywhere && leap.state != LeapState::kApplied && leap.state != LeapState::kCommitted) {
+      Violate("%s has ended with leap %d %s, though all its ranks applied it", job.c_str(),
+              Int(leap.leap), machine::LeapStateName(leap.state));
+    }
+  }
+}
+
 void Oracle::AtEnd() {
   for (const JobPlan& plan : world_.jobs()) {
     const machine::JobRecord& row = world_.disk().jobs.at(plan.job);
+    CheckLeapsAtEnd(plan.job);
     if (row.state == machine::JobState::kCancelled && plan.cancelled) continue;
     if (row.state != machine::JobState::kSucceeded) {
       if (may_fail_.contains(plan.job)) continue;  // NaN, and no checkpoint to go back to

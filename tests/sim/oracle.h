@@ -37,6 +37,8 @@ class Oracle {
   // Before and after a boundary that all members reached.
   void BeforeBoundary(const DataGroup& group, const std::vector<Process*>& ranks);
   void AfterBoundary(const DataGroup& group, const std::vector<Process*>& ranks);
+  // All ranks are about to go back to the state before the leap that their epoch is to undo.
+  void OnUndo(const DataGroup& group, const std::vector<Process*>& ranks);
   // A rank is about to apply a leap to its weights.
   void OnApply(const Process& process, uint64_t leap, uint64_t base, uint64_t candidate);
   void OnCollectiveFailed(const std::string& job, uint64_t epoch) { failed_.insert({job, epoch}); }
@@ -61,6 +63,7 @@ class Oracle {
   void AtEnd();
 
  private:
+  void CheckLeapsAtEnd(const std::string& job);
   void CheckEpochRow(const machine::EpochRecord& row);
   void CheckGuard(const machine::EpochRecord& row);
   void CheckLeapRow(const machine::LeapRecord& row);
@@ -94,6 +97,8 @@ class Oracle {
       votes_;                                          // job, epoch, leap, rank
   std::set<std::pair<std::string, uint64_t>> failed_;  // epochs in which a rank reported a failure
   std::set<std::string> rewound_, may_fail_, unnoticed_;
+  std::map<std::pair<std::string, uint64_t>, int> applied_;  // job, leap: ranks that applied it
+  std::set<std::pair<std::string, uint64_t>> undone_;        // job, leap
 };
 
 }  // namespace leap::sim

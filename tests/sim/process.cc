@@ -110,6 +110,8 @@ void Process::LeaveJob() {
   corrupt = reports_nan = false;
   formed_epoch = 0;
   ready_.reset();
+  kept_.clear();
+  outcomes_.clear();  // of leaps of that job
   checkpoint_.reset();
   task_.reset();
   result_.reset();

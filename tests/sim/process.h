@@ -70,7 +70,14 @@ class Process {
 
   // ---- main worker (rank.cc) ----
   // The data plane says: the group stands, with this state.
-  void Ready(const ModelState& newest, const std::string& recovered_from);
+  // `undone`: without the leap that the epoch was to undo; else `undo_problem` says why.
+  void Ready(const ModelState& newest, const std::string& recovered_from, bool undone,
+             const std::string& undo_problem);
+  // The state as it was before `leap`, of which every rank keeps its shard; null: not kept here, or
+  // as a shard of another group.
+  const ModelState* Before(uint64_t leap) const;
+  // Goes on from `before` instead of what it holds; what was kept of later leaps is of no use.
+  void Undo(uint64_t leap, const ModelState& before);
   // A boundary that all ranks reached. `leap`: they all hold COMMIT for it, 0: no agreement.
   void Train(uint64_t leap, bool snapshot, bool last);
   void End();
@@ -117,12 +124,11 @@ class Process {
   void On(const machine::Prepare& message);
   void On(const machine::Decide& message);
   void On(const machine::Stale&) {}
-  void On(const machine::RollBack&) {}
   void Vote(const machine::Prepare& message);
   void Apply(uint64_t leap);
   void TakeSnapshot();
   void Outcome(uint64_t leap, bool applied, int64_t boundary);
-  void WriteCheckpoint();
+  void WriteCheckpoint(bool at_once);
   void Score(const machine::Task& task);
 
   World& world_;
@@ -136,7 +142,13 @@ class Process {
   std::optional<machine::CollectiveFailed> failed_;
   std::optional<machine::JobEnded> job_ended_;
   std::optional<machine::CheckpointWritten> checkpoint_;
+  struct Kept {  // from before a leap
+    ModelState state;
+    int rank = 0;
+    int world_size = 0;
+  };
   std::map<uint64_t, Staged> staged_;
+  std::map<uint64_t, Kept> kept_;  // of the newest few leaps
   std::map<uint64_t, machine::PrepareVote> votes_;
   std::map<uint64_t, machine::LeapOutcome> outcomes_;
   uint64_t applied_since_snapshot_ = 0;

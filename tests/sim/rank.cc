@@ -11,6 +11,8 @@ namespace wire = machine;
 
 namespace {
 
+constexpr size_t kMostKept = 4;
+
 const JobSpec& SpecOf(World& world, const std::string& job) {
   for (const JobPlan& plan : world.jobs()) {
     if (plan.job == job) return plan.request.spec;
@@ -39,6 +41,7 @@ void Process::On(const wire::AssignWorker& message) {
   if (message.members[rank_].state != "live") {  // whatever it holds is not the job's state
     state.reset();
     ring.clear();
+    kept_.clear();
     corrupt = false;
   }
   world_.Join(*this, message);
@@ -56,7 +59,8 @@ void Process::LeaveEpoch() {
   job_ended_.reset();
 }
 
-void Process::Ready(const ModelState& newest, const std::string& recovered_from) {
+void Process::Ready(const ModelState& newest, const std::string& recovered_from, bool undone,
+                    const std::string& undo_problem) {
   if (!(state == newest)) {
     state = newest;
     ring.clear();
@@ -72,8 +76,10 @@ void Process::Ready(const ModelState& newest, const std::string& recovered_from)
                             .leaps_applied = static_cast<int64_t>(state->leaps.size()),
                             .weights_digest = state->weights,
                             .recovered_from = recovered_from,
-                            .last_leap = state->last_leap()};
+                            .last_leap = state->last_leap(),
+                            .undo_problem = undo_problem};
   world_.oracle().OnReady(*this, *ready_);
+  if (undone && rank_ == 0) WriteCheckpoint(/*at_once=*/true);  // the newest has the leap, maybe
   Send(*ready_);
 }
 
@@ -169,6 +175,9 @@ void Process::Outcome(uint64_t leap, bool applied, int64_t boundary) {
 void Process::Apply(uint64_t leap) {
   const Staged staged = staged_.at(leap);
   world_.oracle().OnApply(*this, leap, staged.base, staged.candidate);
+  world_.CancelAtApply(job_);
+  if (!corrupt) kept_[leap] = {*state, rank_, world_size_};
+  if (kept_.size() > kMostKept) kept_.erase(kept_.begin());
   const bool replace = SpecOf(world_, job_).leap.commit_rule == CommitRule::kReplace;
   state->weights = ApplyLeap(state->weights, staged.base, staged.candidate, replace);
   state->leaps.push_back(leap);
@@ -178,6 +187,20 @@ void Process::Apply(uint64_t leap) {
   Outcome(leap, true, state->step);
 }
 
+const ModelState* Process::Before(uint64_t leap) const {
+  const auto kept = kept_.find(leap);
+  const bool mine =
+      kept != kept_.end() && kept->second.rank == rank_ && kept->second.world_size == world_size_;
+  return mine ? &kept->second.state : nullptr;
+}
+
+void Process::Undo(uint64_t leap, const ModelState& before) {
+  state = before;
+  corrupt = false;
+  ring.clear();
+  kept_.erase(kept_.lower_bound(leap), kept_.end());
+}
+
 // ---- steps ----
 
 void Process::Train(uint64_t leap, bool snapshot, bool last) {
@@ -185,7 +208,8 @@ void Process::Train(uint64_t leap, bool snapshot, bool last) {
   if (leap != 0) Apply(leap);
   if (snapshot) TakeSnapshot();
   const int64_t every = SpecOf(world_, job_).checkpoint.every_steps;
-  if (rank_ == 0 && (last || (every > 0 && state->step % every == 0))) WriteCheckpoint();
+  if (rank_ == 0 && (last || (every > 0 && state->step % every == 0)))
+    WriteCheckpoint(/*at_once=*/false);
   if (last) End();
 }
 
@@ -248,12 +272,13 @@ std::optional<uint64_t> Process::SnapshotWeights(int64_t step) const {
   return std::nullopt;
 }
 
-void Process::WriteCheckpoint() {
+void Process::WriteCheckpoint(bool at_once) {
   if (corrupt) return;  // what it would hold is nobody's state; nothing here could tell
   const std::string path = job_ + "-" + std::to_string(world_.checkpoints().size());
   world_.checkpoints().push_back({job_, path, *state});
   checkpoint_ =
       wire::CheckpointWritten{.job = job_, .epoch = epoch_, .step = state->step, .path = path};
+  if (at_once) return Send(*checkpoint_);
   Later(world_.random().In(1, 50) * kMillisecond,
         [message = *checkpoint_](Process& process) { process.Send(message); });
 }

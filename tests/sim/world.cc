@@ -74,7 +74,8 @@ void World::MakeJob(int index, int replicas) {
     spec.leap.predictors.push_back({.name = "linear", .horizons_steps = {4, 20}});
   spec.leap.regimes = {"unknown", "chaotic", "transition", "stable"};
   spec.leap.commit_rule = pick(5, CommitRule::kRebase, CommitRule::kReplace);
-  spec.leap.audit_every_leaps = 2;
+  spec.leap.audit_every_leaps = pick(10, 1, 2);
+  spec.leap.rollback_bound = pick(11, 0.01, 0.0);
   spec.leap.exploration = 0;
   spec.checkpoint.every_steps = pick(6, 7, 15);
   spec.timeouts = {.lease_seconds = 1,

@@ -91,6 +91,7 @@ struct DataGroup {
   std::vector<machine::Member> members;
   std::string checkpoint_path;
   bool from_checkpoint = false;
+  uint64_t undo_leap = 0;
   std::vector<bool> joined;
   std::vector<uint64_t> held;  // COMMIT that a rank held when it died
   bool meeting = false;        // all have joined
@@ -102,8 +103,9 @@ struct JobPlan {
   std::string job;
   machine::CreateJob request;
   bool created = false;
-  bool cancelled = false;  // a person asked for it
-  bool may_fail = false;   // a fault was injected that the job need not survive
+  bool cancelled = false;        // a person asked for it
+  bool cancel_at_apply = false;  // a person will, as the next leap is applied
+  bool may_fail = false;         // a fault was injected that the job need not survive
 };
 
 class World {
@@ -139,6 +141,7 @@ class World {
   // Coordinator.
   void StartCoordinator();
   void CrashCoordinator();
+  void CancelAtApply(const std::string& job);
   void CrashAtNextWrite(int when) { crash_at_write_ = when; }
   void Handle(machine::Event event);
   void Perform(machine::Actions actions);
@@ -167,6 +170,11 @@ class World {
   void Fail(DataGroup& group);
   bool Hang(DataGroup& group, void (World::*again)(DataGroup&));
   const ModelState* NewestState(const std::vector<Process*>& ranks);
+  std::optional<ModelState> StateBeforeLeap(const DataGroup& group,
+                                            const std::vector<Process*>& ranks,
+                                            std::string& problem);
+  bool DieWhileUndoing(DataGroup& group, const std::vector<Process*>& ranks,
+                       const ModelState& before);
   ModelState Stored(const DataGroup& group);
 
   // Sessions (network.cc).
