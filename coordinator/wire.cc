@@ -209,7 +209,8 @@ absl::StatusOr<machine::AgentMessage> From(const v1::JobEnded& in) {
                         .ok = in.ok(),
                         .reason = Cut(in.reason()),
                         .cause = in.cause().substr(0, kMaxName),
-                        .result = {}};
+                        .result = {},
+                        .last_leap = in.last_leap()};
   if (in.has_result()) {
     out.result = machine::Result{.step = in.result().step(),
                                  .train_loss = in.result().train_loss(),

@@ -210,6 +210,7 @@ void RankAgent::FinishJob(const v1::AssignWorker& assign) {
   ended->set_epoch(assign.epoch());
   ended->set_rank(assign.rank());
   ended->set_ok(true);
+  ended->set_last_leap(trainer->position().last_leap);
   v1::Result* result = ended->mutable_result();
   result->set_step(report->step);
   result->set_train_loss(report->train_loss);

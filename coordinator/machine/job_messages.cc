@@ -239,6 +239,7 @@ void JobMachine::On(Agent& agent, const JobEnded& ended, Batch& batch) {
   if (member == nullptr || finished_ != absl::InfiniteFuture()) return;
   if (!ended.ok) return TrainingFailed(ended, batch);
   member->ended = true;
+  leaps_->OnRankEnded(ended, batch);
   if (ended.rank == 0) {
     core_.record.has_result = true;
     core_.record.result = ended.result;

@@ -173,6 +173,13 @@ void LeapMachine::OnOutcome(const Agent& agent, const LeapOutcome& outcome, Batc
   batch.SendStale(agent, core_.id(), core_.group.epoch(), "leap-outcome");
 }
 
+void LeapMachine::OnRankEnded(const JobEnded& ended, Batch& batch) {
+  if (!flight_.has_value() || flight_->preparing()) return;
+  const uint64_t leap = flight_->leap().leap;
+  const LeapOutcome outcome{.leap = leap, .rank = ended.rank, .applied = ended.last_leap == leap};
+  Settle(flight_->Count(outcome, core_.group.world_size()), batch);
+}
+
 void LeapMachine::Settle(LeapFlight::Fate fate, Batch& batch) {
   switch (fate) {
     case LeapFlight::Fate::kWait:

@@ -74,6 +74,8 @@ class LeapMachine {
   void OnTaskResult(const Agent& agent, const TaskResult& result, Batch& batch);
   void OnVote(const Agent& agent, const PrepareVote& vote, Batch& batch);
   void OnOutcome(const Agent& agent, const LeapOutcome& outcome, Batch& batch);
+  // The rank trains no more: what it has applied by now is all it ever will.
+  void OnRankEnded(const JobEnded& ended, Batch& batch);
   void OnTick(Batch& batch);
   // The records that `decision` rests on are durable, or could not be written.
   void OnDurable(const Decision& decision, bool ok, absl::string_view error, Batch& batch);

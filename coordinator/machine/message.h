@@ -205,6 +205,7 @@ struct JobEnded {
   std::string reason;
   std::string cause;
   Result result;
+  uint64_t last_leap = 0;
 };
 
 struct Goodbye {

@@ -285,6 +285,7 @@ void Oracle::CheckLeapRow(const LeapRecord& row) {
 }
 
 void Oracle::CheckSnapshotRow(const machine::SnapshotRecord& row) {
+  if (row.discarded) return;  // nothing is made of it; the line it was on may be nobody's by now
   const auto& chain = progress_[row.job].chain;
   const bool real = std::ranges::any_of(chain, [&](const auto& state) {
     return state.first.first == row.data_position && state.second == row.weights_digest;

@@ -222,7 +222,8 @@ void Process::End() {
       .epoch = epoch_,
       .rank = rank_,
       .ok = true,
-      .result = {.step = state->step, .train_loss = 3, .weights_digest = state->weights}};
+      .result = {.step = state->step, .train_loss = 3, .weights_digest = state->weights},
+      .last_leap = state->last_leap()};
   Send(*job_ended_);
 }
 
