@@ -58,12 +58,21 @@ void CheckpointFlags(CLI::App& app, Options& options) {
   app.add_flag("--force", options.force, "Write into the folder even if it is there already");
 }
 
+// As in snapshot.proto.
+const std::vector<std::string> kBuffers = {"weights", "exp_avg", "exp_avg_sq", "state_0",
+                                           "state_1"};
+
 void SnapshotFlags(CLI::App& app, Options& options) {
   JobFlag(app, options);
   app.add_option("--step", options.step, "Step of the snapshot; see leapctl snapshots")
       ->required()
       ->check(CLI::Range(int64_t{0}, int64_t{1000000000}));
   app.add_option("--out", options.out, "New .safetensors file")->required();
+  app.add_option(
+         "--buffer", options.buffer,
+         "weights; Adam's moments exp_avg, exp_avg_sq; a predictor's state_0, state_1 (of a "
+         "job whose predictors need them)")
+      ->check(CLI::IsMember(kBuffers));
   app.add_flag("--force", options.force, "Overwrite the file if it is there already");
 }
 

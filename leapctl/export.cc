@@ -8,6 +8,7 @@
 #include <numeric>
 #include <sstream>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/error_reason.h"
@@ -111,17 +112,21 @@ int64_t SizeOf(const v1::Snapshot& snapshot) {
   return size;
 }
 
-absl::StatusOr<std::vector<float>> FetchWeights(Client& client, const v1::Snapshot& snapshot) {
-  std::vector<float> weights(static_cast<size_t>(SizeOf(snapshot)));
+// One vector of the snapshot; the weights are checked against the ledger, the others by their
+// chunks' checksums alone (the ledger has no digest of them).
+absl::StatusOr<std::vector<float>> FetchBuffer(Client& client, const v1::Snapshot& snapshot,
+                                               v1::Buffer buffer) {
+  std::vector<float> values(static_cast<size_t>(SizeOf(snapshot)));
   SnapshotClient fetcher({.channel = client.channel_options()});
   const std::vector<v1::ShardSource> sources(snapshot.sources().begin(), snapshot.sources().end());
   LEAP_RETURN_IF_ERROR(fetcher.FetchBuffer({.job = snapshot.job(),
                                             .epoch = snapshot.epoch(),
                                             .step = snapshot.step(),
+                                            .buffer = buffer,
                                             .size = SizeOf(snapshot)},
-                                           sources, weights));
-  const uint64_t digest = DigestOf(weights, {0, SizeOf(snapshot)});
-  if (digest == snapshot.weights_digest()) return weights;
+                                           sources, values));
+  const uint64_t digest = DigestOf(values, {0, SizeOf(snapshot)});
+  if (buffer != v1::BUFFER_WEIGHTS || digest == snapshot.weights_digest()) return values;
   return MakeError(
       absl::StatusCode::kDataLoss, ErrorReason::kWeightsCorrupt,
       absl::StrCat("the weights fetched have digest ", Hex64(digest), ", the ledger says ",
@@ -154,28 +159,30 @@ CommandResult SnapshotExport(const Options& options, Terminal& terminal) {
   LEAP_ASSIGN_OR_RETURN(const v1::Job job, client->GetJob(options.job));
   LEAP_ASSIGN_OR_RETURN(const v1::Snapshot snapshot,
                         FindSnapshot(*client, options.job, options.step));
-  LEAP_ASSIGN_OR_RETURN(const std::vector<float> weights, FetchWeights(*client, snapshot));
-  const int64_t size = static_cast<int64_t>(weights.size());
+  v1::Buffer buffer = v1::BUFFER_WEIGHTS;  // --buffer is one of its names, in lower case
+  (void)v1::Buffer_Parse(absl::StrCat("BUFFER_", absl::AsciiStrToUpper(options.buffer)), &buffer);
+  LEAP_ASSIGN_OR_RETURN(const std::vector<float> values, FetchBuffer(*client, snapshot, buffer));
+  const int64_t size = static_cast<int64_t>(values.size());
   const absl::StatusOr<JobSpec> spec = ParseJobSpec(job.spec_yaml());
   const std::optional<WeightLayout> named =
       spec.ok() ? LayoutOfModel(spec->model, TextOf(spec->model.config), size) : std::nullopt;
   const std::map<std::string, std::string> metadata = {
       {"format", "pt"},
       {"job", job.job()},
+      {"buffer", options.buffer},
       {"step", absl::StrCat(snapshot.step())},
       {"epoch", absl::StrCat(snapshot.epoch())},
       {"data_position", absl::StrCat(snapshot.data_position())},
       {"weights_digest", Hex64(snapshot.weights_digest())},
   };
   LEAP_RETURN_IF_ERROR(WriteSafetensorsFile(options.out, options.force,
-                                            named.value_or(FlatLayout(size)), weights, metadata));
-  terminal.out << options.out << ": step " << snapshot.step() << ", "
+                                            named.value_or(FlatLayout(size)), values, metadata));
+  terminal.out << options.out << ": " << options.buffer << " of step " << snapshot.step() << ", "
                << CountText(static_cast<double>(size)) << " parameters, digest "
-               << Hex64(snapshot.weights_digest()) << "\n";
+               << Hex64(DigestOf(values, {0, size})) << "\n";
   if (!named) {
-    terminal.err << "the model's config.json is not readable here, so the weights are one tensor "
-                    "in the order of a "
-                    "checkpoint's\n";
+    terminal.err << "the model's config.json is not readable here, so " << options.buffer
+                 << " is one tensor in the order of a checkpoint's\n";
   }
   return ExitCode::kOk;
 }

@@ -29,8 +29,9 @@ struct Options {
   std::string baseline;  // a job to compare with
   std::string out;       // where an export goes
   int64_t step = 0;
-  bool force = false;  // overwrite
-  std::string topic;   // of completion and docs
+  std::string buffer = "weights";  // which vector of a snapshot
+  bool force = false;              // overwrite
+  std::string topic;               // of completion and docs
 
   // leapctl run.
   int workers = 0;        // 0: as the job file says

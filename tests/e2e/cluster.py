@@ -22,7 +22,7 @@ import time
 import unittest
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
-BINARIES = pathlib.Path(os.environ.get("LEAP_BINARY_DIR", SOURCE / "build" / "dev"))
+BINARIES = pathlib.Path(os.environ.get("LEAP_BINARY_DIR", SOURCE / "build" / "dev")).resolve()
 PROGRAMS = {"leap-coordinator": "coordinator", "leap-worker": "worker", "leap-verifier": "verifier",
             "leapctl": "leapctl"}
 

@@ -1,5 +1,5 @@
 """Evidence 2, the outsider's half: from `leapctl snapshot export` and docs/formulas.md alone, numpy recomputes every
-candidate in the ledger to the last bit."""
+candidate in the ledger to the last bit, with what predictors read beside the weights: Adam's moments, outer state."""
 import pathlib
 import sys
 import unittest
@@ -13,58 +13,144 @@ except ImportError:
     leap_numpy = None
 
 DELTA, K = 40, 20
-PREDICTORS = [
-    {"name": "linear", "horizons_steps": [K]},
-    {"name": "quadratic", "form": "newton", "horizons_steps": [K]},
-    {"name": "quadratic", "form": "paper", "horizons_steps": [K]},
-    {"name": "quadratic", "form": "code", "horizons_steps": [K]},
-    {"name": "average", "params": {"n": 3}},
-    {"name": "trend", "params": {"n": 3}, "horizons_steps": [K]},
+ALL = ["unknown", "chaotic", "transition", "stable"]
+ADAM = {"lr": 0.001, "beta1": 0.9, "beta2": 0.95, "epsilon": 1e-8, "weight_decay": 0.1}
+# Each with its twin: f(theta, moments, state, layout, adam).
+OF_WEIGHTS = [
+    ({"name": "linear", "horizons_steps": [K]}, lambda t, *_: leap_numpy.linear(t, K, DELTA)),
+    ({"name": "quadratic", "form": "newton", "horizons_steps": [K]},
+     lambda t, *_: leap_numpy.quadratic(t, K, DELTA, "newton")),
+    ({"name": "quadratic", "form": "paper", "horizons_steps": [K]},
+     lambda t, *_: leap_numpy.quadratic(t, K, DELTA, "paper")),
+    ({"name": "quadratic", "form": "code", "horizons_steps": [K]},
+     lambda t, m, s, layout, adam: leap_numpy.quadratic(t, K, DELTA, "code", layout)),
+    ({"name": "average", "params": {"n": 3}}, lambda t, *_: leap_numpy.average(t, 3)),
+    ({"name": "trend", "params": {"n": 3}, "horizons_steps": [K]}, lambda t, *_: leap_numpy.trend(t, K, DELTA, 3)),
+]
+OF_OPTIMIZER_AND_STATE = [
+    ({"name": "momentum", "form": "adam", "horizons_steps": [K], "params": {"damping": 0.9}},
+     lambda t, m, s, layout, adam: leap_numpy.momentum(t, *m, K, adam, layout, "adam", damping=0.9)),
+    ({"name": "momentum", "form": "paper", "horizons_steps": [K]},
+     lambda t, m, s, layout, adam: leap_numpy.momentum(t, *m, K, adam, layout, "paper")),
+    ({"name": "momentum", "form": "code", "horizons_steps": [K], "params": {"scale": 1.2, "fp16_moments": 1}},
+     lambda t, m, s, layout, adam: leap_numpy.momentum(t, *m, K, adam, layout, "code", scale=1.2, fp16_moments=1)),
+    ({"name": "last-update", "horizons_steps": [K]},
+     lambda t, m, s, layout, adam: leap_numpy.last_update(t, *m, K, adam, layout)),
+    ({"name": "outer-nesterov", "params": {"eta": 0.7, "mu": 0.6}},
+     lambda t, m, s, layout, adam: leap_numpy.outer_nesterov(t, *s, 0.7, 0.6)),
 ]
 
 
-def recompute(row, theta, layout):
-    name = row["predictor"]
-    if name.startswith("quadratic"):
-        return leap_numpy.quadratic(theta, K, DELTA, name.split(":")[1] if ":" in name else "newton", layout)
-    return {"linear": lambda: leap_numpy.linear(theta, K, DELTA), "average": lambda: leap_numpy.average(theta, 3),
-            "trend": lambda: leap_numpy.trend(theta, K, DELTA, 3)}[name.split(":")[0]]()
+def label(predictor):
+    """As in the ledger: name[:form], the form that goes without saying included."""
+    return predictor["name"] + (":" + predictor["form"] if "form" in predictor else "")
+
+
+class Exports:
+    """What a paused job still holds, one file a vector, each fetched once."""
+
+    def __init__(self, c, job):
+        self.c, self.job, self.files = c, job, {}
+
+    def get(self, step, buffer="weights"):
+        """(names, shapes, flat) or None: nobody holds it any more."""
+        if (step, buffer) not in self.files:
+            path = self.c.folder / f"{self.job}-{step}-{buffer}.safetensors"
+            done = self.c.ctl_raw("snapshot", "export", self.job, "--step", step, "--buffer", buffer, "--out", path)
+            if done.returncode == 0:
+                self.files[step, buffer] = leap_numpy.read_safetensors(path)[:3]
+            elif "nobody holds" in done.stderr or "not held" in done.stderr or "no longer" in done.stderr:
+                self.files[step, buffer] = None
+            else:
+                raise AssertionError(done.stderr)
+        return self.files[step, buffer]
+
+    def flats(self, step, *buffers):
+        found = [self.get(step, buffer) for buffer in buffers]
+        return [item[2] for item in found] if all(found) else None
+
+    def layout(self, step):
+        return leap_numpy.layout_of(*self.get(step)[:2])
 
 
 @unittest.skipIf(leap_numpy is None, "needs numpy")
 class Outsider(unittest.TestCase):
-    def test_every_candidate_is_recomputed_to_the_last_bit(self):
+    def run_and_pause(self, c, predictors, **leap):
+        """A job that goes on until each predictor was tried on what its rings still hold, then pauses."""
+        spec = c.spec(train={"steps": 20000, **ADAM}, verifiers={"min_replicas": 2}, leap={
+            "interval_steps": DELTA, "warmup_steps": DELTA, "ring_depth": 16, "exploration": 0, "regimes": ALL,
+            "predictors": predictors, **leap})
+        job = c.submit(spec)
+        wanted = {label(predictor) for predictor in predictors}
+
+        def all_tried_lately():
+            rows = c.ledger("candidates", job)
+            newest = max((int(row["base_step"]) for row in rows), default=0)
+            return newest >= 5 * DELTA and wanted <= {
+                row["predictor"] for row in rows if int(row["base_step"]) > max(newest - 6 * DELTA, 2 * DELTA)}
+        cluster.wait_until(all_tried_lately, 90, f"not all of {wanted} were tried")
+        c.ctl("pause", job)
+        cluster.wait_until(lambda: c.job(job)["state"] == "PAUSED", 30, "the job does not pause")
+        return job, Exports(c, job)
+
+    def check(self, c, twins):
+        job, exports = self.run_and_pause(c, [predictor for predictor, _ in twins], commit=False)
+        twin_of = {label(predictor): (predictor, twin) for predictor, twin in twins}
+        checked = {}
+        for row in c.ledger("candidates", job):
+            step = int(row["base_step"])
+            predictor, twin = twin_of[row["predictor"]]
+            name = predictor["name"]
+            reads = 1 if twins is OF_OPTIMIZER_AND_STATE else 3
+            theta = [exports.flats(step - i * DELTA, "weights") for i in range(reads)]
+            moments = exports.flats(step, "exp_avg", "exp_avg_sq") if name in ("momentum", "last-update") else []
+            state = exports.flats(step, "state_0", "state_1") if name == "outer-nesterov" else []
+            if None in theta or moments is None or state is None:
+                continue  # not held any more
+            # No leap was applied, so Adam has done as many updates as training.
+            predicted = twin([flat for flat, in theta], moments, state, exports.layout(step), {**ADAM, "adam_step": step})
+            self.assertEqual(leap_numpy.digest(predicted), int(row["digest"]), row)
+            checked[row["predictor"]] = checked.get(row["predictor"], 0) + 1
+        self.assertEqual(set(checked), set(twin_of), f"exports {sorted(k for k, v in exports.files.items() if v)}")
+        print("recomputed to the last bit:", checked)
+        return job, exports
+
+    def test_candidates_of_snapshots_alone(self):
         with cluster.Cluster() as c:
             c.start(workers=2, verifiers=2)
-            job = c.submit(c.spec(train={"steps": 20000}, verifiers={"min_replicas": 2}, leap={
-                "interval_steps": DELTA, "warmup_steps": DELTA, "commit": False, "ring_depth": 16, "exploration": 0,
-                "regimes": ["unknown", "chaotic", "transition", "stable"], "predictors": PREDICTORS}))
-            cluster.wait_until(lambda: len({row["predictor"] for row in c.ledger("candidates", job)}) >= 6, 60,
-                               "not all predictors were tried")
-            c.ctl("pause", job)
-            held = sorted(int(row["step"]) for row in c.ledger("snapshots", job))[-12:]
-            exports = {}
+            self.check(c, OF_WEIGHTS)
 
-            def export(step):
-                if step not in exports:
-                    path = c.folder / f"{step}.safetensors"
-                    done = c.ctl_raw("snapshot", "export", job, "--step", step, "--out", path)
-                    exports[step] = leap_numpy.read_safetensors(path) if done.returncode == 0 else None
-                return exports[step]
+    def test_candidates_of_moments_and_of_state(self):
+        with cluster.Cluster() as c:
+            c.start(workers=2, verifiers=2)
+            self.check(c, OF_OPTIMIZER_AND_STATE)
 
-            checked = set()
-            for row in c.ledger("candidates", job):
-                steps = [int(row["base_step"]) - i * DELTA for i in range(3)]
-                if min(steps) < held[0] or any(export(step) is None for step in steps):
+    def test_outer_state_follows_what_was_committed(self):
+        """State at each snapshot from the state before, anchored at the θ̂ of the leap that was applied in between."""
+        with cluster.Cluster() as c:
+            c.start(workers=2, verifiers=2)
+            job, exports = self.run_and_pause(c, [{"name": "outer-nesterov", "params": {"eta": 0.8, "mu": 0.5}}])
+            applied = {int(row["base_step"]): int(row["candidate_digest"]) for row in c.ledger("leaps", job)
+                       if row["state"] == "APPLIED"}
+            leapt, plain = 0, 0
+            for row in c.ledger("snapshots", job):
+                step = int(row["step"])
+                before = exports.flats(step - DELTA, "weights", "state_0", "state_1")
+                now = exports.flats(step, "weights", "state_0", "state_1")
+                if before is None or now is None:
                     continue
-                names, shapes, _, _ = export(steps[0])
-                theta = [export(step)[2] for step in steps]
-                predicted = recompute(row, theta, leap_numpy.layout_of(names, shapes))
-                self.assertEqual(leap_numpy.digest(predicted), int(row["digest"]), row)
-                checked.add(row["predictor"])
-            self.assertGreaterEqual(len(checked), 4, f"checked {checked}; exports {sorted(exports)}")
-            print("recomputed to the last bit:", ", ".join(sorted(checked)))
-            c.ctl("cancel", job)
+                anchor = before[0]
+                if step - DELTA in applied:
+                    anchor = leap_numpy.outer_nesterov([before[0]], *before[1:])
+                    self.assertEqual(leap_numpy.digest(anchor), applied[step - DELTA])
+                    leapt += 1
+                else:
+                    plain += 1
+                state = leap_numpy.advance_outer(anchor, now[0], before[2])
+                for mine, exported in zip(state, now[1:]):
+                    self.assertEqual(leap_numpy.digest(mine), leap_numpy.digest(exported), step)
+            self.assertGreaterEqual(leapt, 1, f"applied {applied}")
+            print(f"outer state recomputed over {leapt} leaps and {plain} intervals without one")
 
 
 if __name__ == "__main__":

@@ -124,7 +124,9 @@ def corrections(adam):
     return 1.0 - adam["beta1"] ** T, 1.0 / math.sqrt(1.0 - adam["beta2"] ** T)
 
 
-def momentum(theta, m, v, K, adam, layout, form="adam", damping=1.0, scale=1.0):
+def momentum(theta, m, v, K, adam, layout, form="adam", damping=1.0, scale=1.0, fp16_moments=0):
+    if fp16_moments:
+        m, v = (x.astype(np.float16).astype(F) for x in (m, v))
     if form != "adam":
         c = float(K) if form == "paper" else -scale * K * adam["lr"]
         return theta[0] + F(c) * adam_ratio(m, v, 1.0, adam["epsilon"])
