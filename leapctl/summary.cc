@@ -193,8 +193,7 @@ std::string Comparison(const SummaryInputs& inputs) {
   line("with leaps", inputs.run.job);
   if (!inputs.baseline.has_value()) {
     return out +
-           "  without a run without leaps to compare with, a saving cannot be told (--baseline "
-           "JOB)\n";
+           "  no run without leaps to compare with, so a saving cannot be told (--baseline JOB)\n";
   }
   line("without leaps", inputs.baseline->job);
   out += SavingSentence(SavingOf(inputs));
