@@ -1,6 +1,7 @@
 // What a rank's agent reports to the coordinator, from the training thread and the ring's.
 #include <utility>
 
+#include "base/ids.h"
 #include "base/log.h"
 #include "rank/agent.h"
 
@@ -51,6 +52,12 @@ void RankAgent::ReportReady(const v1::AssignWorker& assign, const JoinReport& re
     trainer = trainer_;
   }
   metrics_->Set(Metric::kWorkerEpoch, {}, static_cast<double>(assign.epoch()));
+  LogInfo("epoch-joined", {{"job", assign.job()},
+                           {"epoch", assign.epoch()},
+                           {"step", report.position.step},
+                           {"weights_digest", Hex64(report.weights_digest)},
+                           {"recovered_from", report.recovered_from},
+                           {"seconds", seconds}});
   SendStanding("ready", std::move(message));
   if (assign.rank() != 0) return;
   v1::AgentMessage started;
@@ -161,9 +168,11 @@ void RankAgent::ReportLeap(const LeapReport& report) {
   }
   if (report.applied) metrics_->Observe(Metric::kWorkerPauseSeconds, {}, report.pause_seconds);
   LogInfo(report.applied ? "leap-applied" : "leap-expired",
-          {{"leap", report.leap},
+          {{"job", outcome->job()},
+           {"leap", report.leap},
            {"boundary_step", report.boundary_step},
-           {"pause_seconds", report.pause_seconds}});
+           {"pause_seconds", report.pause_seconds},
+           {"weights_digest", Hex64(report.weights_digest)}});
   Send(std::move(message));
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/ids.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "core/schedule.h"
@@ -222,7 +223,10 @@ void RankAgent::FinishJob(const v1::AssignWorker& assign) {
     result->set_training_seconds(beat_.busy_seconds());
   }
   SendStanding("ended", std::move(message));
-  LogInfo("training-done", {{"job", assign.job()}, {"step", report->step}});
+  LogInfo("training-done", {{"job", assign.job()},
+                            {"epoch", assign.epoch()},
+                            {"step", report->step},
+                            {"weights_digest", Hex64(report->weights_digest)}});
 }
 
 }  // namespace leap
