@@ -146,7 +146,7 @@ bool JobMachine::Charge(absl::string_view role, absl::string_view cause, int64_t
   int64_t& used = budgets_[{std::string(role), std::string(cause)}];
   used += times;
   batch.Write(BudgetRecord{core_.id(), std::string(role), std::string(cause), used});
-  if (!fatal && used <= budget) return true;
+  if (!fatal && (budget == 0 || used <= budget)) return true;  // 0: no limit
   End(JobState::kFailed,
       fatal ? absl::StrCat(reason, "; the failure rule for ", role, " ", cause, " says fail")
             : absl::StrCat(reason, "; the budget of the failure rule for ", role, " ", cause, " (",

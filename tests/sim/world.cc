@@ -88,7 +88,7 @@ void World::MakeJob(int index, int replicas) {
                    .cause = "lost",
                    .action = pick(9, "replace", "shrink"),
                    .grace_seconds = grace,
-                   .budget = 1'000'000},
+                   .budget = 0},
                   {.role = "worker", .cause = "corrupt", .action = "replace", .budget = 1000},
                   {.role = "training", .cause = "nan-loss", .action = "rollback", .budget = 1000}};
   jobs_.push_back(std::move(plan));
