@@ -2,9 +2,12 @@
 
 PRESET ?= dev
 JOBS ?= 2
+SEED ?= 1
+MINUTES ?= 10
+PROGRAMS = leap-coordinator leap-worker leap-verifier leapctl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo format check clean
+.PHONY: help setup build test chaos demo format check clean
 
 help:            ## this list
 	@awk -F '## *' '/^[a-z]+:.*##/ {split($$1, target, ":"); printf "  make %-8s %s\n", target[1], $$2}' $(MAKEFILE_LIST)
@@ -20,8 +23,12 @@ build: setup     ## configure and compile into build/PRESET
 test: build      ## build, then run every test
 	@ctest --preset $(PRESET) -j $(JOBS)
 
+chaos:           ## kill, stop and cut off processes at random for MINUTES=10, from SEED=1; a failure prints its replay
+	@$(MAKE) --no-print-directory build TARGETS="$(PROGRAMS)"
+	@LEAP_BINARY_DIR=build/$(PRESET) tests/chaos/chaos.py --seed $(SEED) --minutes $(MINUTES)
+
 demo:            ## coordinator, workers and a verifier on this machine, until leaps are accepted
-	@$(MAKE) --no-print-directory build PRESET=release TARGETS="leap-coordinator leap-worker leap-verifier leapctl"
+	@$(MAKE) --no-print-directory build PRESET=release TARGETS="$(PROGRAMS)"
 	@scripts/demo.sh
 
 format:          ## format every C++ file with the pinned clang-format

@@ -99,6 +99,9 @@ class Process:
 
 
 class Cluster:
+    server_flags = ()  # of everything that listens
+    client_flags = ()  # of everything that connects
+
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="leap-e2e-"))
         self.processes = {}
@@ -123,8 +126,16 @@ class Cluster:
 
     # --- processes ---
 
+    def host(self, name):
+        """The address that a process has; tests/chaos gives each one of its own."""
+        return "127.0.0.1"
+
+    def command(self, name, arguments):
+        """How a process is started where it belongs."""
+        return arguments
+
     def launch(self, name, *arguments):
-        process = Process(name, [str(argument) for argument in arguments], self.folder / name)
+        process = Process(name, self.command(name, [str(argument) for argument in arguments]), self.folder / name)
         self.processes[name] = process
         return process
 
@@ -138,13 +149,15 @@ class Cluster:
         return int(wait_until(read, 20, f"{name} has no {what}"))
 
     def start_coordinator(self, *arguments):
-        self.launch("coordinator", program("leap-coordinator"), "--listen", self.address or "127.0.0.1:0",
-                    "--port-file", "port", "--state-dir", self.folder / "state", *arguments)
-        self.address = f"127.0.0.1:{self.port_of('coordinator')}"
+        host = self.host("coordinator")
+        self.launch("coordinator", program("leap-coordinator"), "--listen", self.address or f"{host}:0", "--port-file",
+                    "port", "--state-dir", self.folder / "state", *self.server_flags, *arguments)
+        self.address = f"{host}:{self.port_of('coordinator')}"
 
     def add(self, role, name, *arguments):
-        return self.launch(name, program(f"leap-{role}"), "--coordinator", self.address, "--name", name,
-                           "--state-dir", self.folder / "agents", *arguments)
+        place = ["--listen", f"{self.host(name)}:0"] + (["--bind-host", self.host(name)] if role == "worker" else [])
+        return self.launch(name, program(f"leap-{role}"), "--coordinator", self.address, "--name", name, "--state-dir",
+                           self.folder / "agents", *place, *self.server_flags, *self.client_flags, *arguments)
 
     def start(self, workers=2, verifiers=0, verifier_arguments=()):
         self.start_coordinator()
@@ -156,7 +169,8 @@ class Cluster:
     # --- leapctl ---
 
     def ctl_raw(self, *arguments, seconds=60):
-        return subprocess.run([program("leapctl"), "--coordinator", self.address, *map(str, arguments)],
+        return subprocess.run([program("leapctl"), "--coordinator", self.address, *self.client_flags,
+                               *map(str, arguments)],
                               capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
 
     def ctl(self, *arguments):
