@@ -7,7 +7,7 @@ MINUTES ?= 10
 PROGRAMS = leap-coordinator leap-worker leap-verifier leapctl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test chaos demo format check clean
+.PHONY: help setup build test chaos evidence demo format check clean
 
 help:            ## this list
 	@awk -F '## *' '/^[a-z]+:.*##/ {split($$1, target, ":"); printf "  make %-8s %s\n", target[1], $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ test: build      ## build, then run every test
 chaos:           ## kill, stop and cut off processes at random for MINUTES=10, from SEED=1; a failure prints its replay
 	@$(MAKE) --no-print-directory build TARGETS="$(PROGRAMS)"
 	@LEAP_BINARY_DIR=build/$(PRESET) tests/chaos/chaos.py --seed $(SEED) --minutes $(MINUTES)
+
+evidence:        ## what a loss costs, as a table: steps, seconds, weights, ledger; 8 workers on this machine, a few minutes
+	@$(MAKE) --no-print-directory build TARGETS="$(PROGRAMS)"
+	@LEAP_BINARY_DIR=build/$(PRESET) tests/chaos/evidence.py --seed $(SEED)
 
 demo:            ## coordinator, workers and a verifier on this machine, until leaps are accepted
 	@$(MAKE) --no-print-directory build PRESET=release TARGETS="$(PROGRAMS)"

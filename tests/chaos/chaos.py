@@ -163,6 +163,13 @@ class Chaos:
         del self.away[name]
 
 
+def keep(folder, name):
+    """Where a copy of a cluster's folder stays when the cluster is gone."""
+    kept = folder.with_name(name)
+    shutil.copytree(folder, kept, symlinks=True)
+    return kept
+
+
 class Round:
     def __init__(self, options, seed, kind, references):
         self.options, self.seed, self.kind, self.references = options, seed, kind, references
@@ -265,9 +272,7 @@ class Round:
 
     def keep(self, c):
         (c.folder / "plan.txt").write_text("\n".join([self.command(), *self.plan()]) + "\n")
-        kept = c.folder.with_name(f"leap-chaos-{self.seed}-{self.kind}-{os.getpid()}")
-        shutil.copytree(c.folder, kept, symlinks=True)
-        return kept
+        return keep(c.folder, f"leap-chaos-{self.seed}-{self.kind}-{os.getpid()}")
 
 
 def parse():
