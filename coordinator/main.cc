@@ -83,11 +83,9 @@ absl::StatusOr<std::unique_ptr<Store>> OpenLedger(const std::string& state_dir) 
 absl::Status Run(const Flags& flags, StopSignal& stop) {
   LEAP_RETURN_IF_ERROR(CheckTlsFiles(flags.tls));
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store, OpenLedger(flags.state_dir));
-  LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Metrics> metrics,
-                        Metrics::Start({.room = kInCoordinator,
-                                        .listen = flags.server.metrics_listen,
-                                        .port_file = flags.server.metrics_port_file,
-                                        .version = LEAP_VERSION}));
+  LEAP_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Metrics> metrics,
+      Metrics::Start(flags.server.ToMetricsOptions(kInCoordinator, LEAP_VERSION)));
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Authenticator> auth,
                         Authenticator::Create(flags.server.ToAuthOptions(flags.tls)));
   MetricsFeed feed(metrics.get());

@@ -22,14 +22,12 @@ constexpr int kPageSize = 500;
 constexpr int kMaxPages = 2000;
 
 // "connection refused" out of gRPC's long sentence.
-absl::string_view Cause(absl::string_view message) {
+absl::string_view Cause(absl::string_view message, const TlsFiles& tls) {
   if (absl::StrContains(message, "Connection refused")) return "connection refused";
   if (absl::StrContains(message, "DNS") || absl::StrContains(message, "resol"))
     return "no such host";
-  if (absl::StrContains(message, "handshake") || absl::StrContains(message, "SSL")) {
-    return "TLS handshake failed; does one side speak TLS and the other not?";
-  }
-  return message;
+  const absl::string_view hint = TlsHint(message, tls);
+  return hint.empty() ? message : hint;
 }
 
 template <class List>
@@ -39,13 +37,15 @@ void KeepLast(List* list, int last) {
 
 }  // namespace
 
-absl::Status ExplainUnreachable(const absl::Status& status, const std::string& coordinator) {
+absl::Status ExplainUnreachable(const absl::Status& status, const std::string& coordinator,
+                                const TlsFiles& tls) {
   if (ReasonOf(status).has_value()) return status;  // the coordinator itself said so
   if (absl::IsUnavailable(status)) {
     return MakeError(
         absl::StatusCode::kUnavailable, ErrorReason::kCoordinatorUnreachable,
         absl::StrCat(
-            "cannot reach the coordinator at ", coordinator, " (", Clean(Cause(status.message())),
+            "cannot reach the coordinator at ", coordinator, " (",
+            Clean(Cause(status.message(), tls)),
             "); is leap-coordinator running there? --coordinator or LEAP_COORDINATOR name another"),
         {{"coordinator", coordinator}});
   }
@@ -78,7 +78,7 @@ absl::StatusOr<Response> Client::Call(
   PrepareCall(options_, kCallTimeout, &context);
   Response response;
   const absl::Status status = FromGrpcStatus((stub_.get()->*method)(&context, request, &response));
-  if (!status.ok()) return ExplainUnreachable(status, coordinator_);
+  if (!status.ok()) return ExplainUnreachable(status, coordinator_, options_.tls);
   return response;
 }
 
@@ -232,7 +232,7 @@ absl::StatusOr<std::optional<v1::WatchJobResponse>> WatchStream::Next(absl::Dura
     if (waiting_ == Waiting::kFinish) {
       const absl::Status status = FromGrpcStatus(finish_);
       if (status.ok()) return absl::OutOfRangeError("the stream ended");
-      return ExplainUnreachable(status, client_.coordinator_);
+      return ExplainUnreachable(status, client_.coordinator_, client_.options_.tls);
     }
     const bool message = ok && waiting_ == Waiting::kMessage;
     std::optional<v1::WatchJobResponse> response;

@@ -97,6 +97,7 @@ class WatchStream {
 
 // UNAVAILABLE and a missed deadline as one sentence that names the address and what to try; others
 // unchanged.
-absl::Status ExplainUnreachable(const absl::Status& status, const std::string& coordinator);
+absl::Status ExplainUnreachable(const absl::Status& status, const std::string& coordinator,
+                                const TlsFiles& tls = {});
 
 }  // namespace leap

@@ -229,7 +229,10 @@ absl::Status Session::Close(Stream* stream, grpc::ClientContext* context, absl::
         why, absl::StrCat("gave up after ", absl::FormatDuration(options_.connect_timeout)));
   }
   if (absl::IsCancelled(end) && !why.ok()) return why;
-  if (!end.ok()) return end;
+  if (!end.ok()) {
+    const absl::string_view hint = TlsHint(end.message(), options_.channel.tls);
+    return hint.empty() ? end : WithContext(end, hint);
+  }
   if (!why.ok()) return why;
   return MakeError(absl::StatusCode::kUnavailable, ErrorReason::kCoordinatorUnreachable,
                    "the coordinator ended the session");

@@ -3,7 +3,10 @@
 #include <cstdlib>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 #include "base/status_macros.h"
+#include "service/address.h"
 
 namespace leap {
 
@@ -41,6 +44,10 @@ void AddServerFlags(CLI::App* app, ServerFlags* flags) {
   app->add_flag("--insecure-listen-anywhere", flags->insecure_anywhere,
                 "Listen beyond this machine without TLS; only on a network closed to others")
       ->group("Security");
+  app->add_flag("--insecure-plaintext-anywhere", flags->insecure_plaintext_anywhere,
+                "Let what knows no TLS (metrics, the ranks' connections) be beyond this machine; "
+                "only on a network closed to others; --insecure-listen-anywhere implies it")
+      ->group("Security");
 }
 
 RpcServerOptions ServerFlags::ToServerOptions(const TlsFiles& tls) const {
@@ -53,6 +60,26 @@ RpcServerOptions ServerFlags::ToServerOptions(const TlsFiles& tls) const {
 
 AuthOptions ServerFlags::ToAuthOptions(const TlsFiles& tls) const {
   return {.required = !tls.ca.empty() || !token_file.empty(), .token_file = token_file};
+}
+
+MetricsOptions ServerFlags::ToMetricsOptions(MetricRoom room, const std::string& version) const {
+  return {.room = room,
+          .listen = metrics_listen,
+          .port_file = metrics_port_file,
+          .insecure_anywhere = insecure_anywhere || insecure_plaintext_anywhere,
+          .version = version};
+}
+
+absl::Status ServerFlags::CheckBindHost(const std::string& bind_host) const {
+  if (insecure_anywhere || insecure_plaintext_anywhere ||
+      IsLoopback(JoinHostPort({.host = bind_host, .port = 1}))) {
+    return absl::OkStatus();
+  }
+  return MakeError(absl::StatusCode::kFailedPrecondition, ErrorReason::kTlsInvalid,
+                   absl::StrCat("--bind-host '", bind_host,
+                                "' is beyond this machine, and the ranks' connections know neither "
+                                "TLS nor authentication: give --insecure-plaintext-anywhere if the "
+                                "network is closed to others (docs/security.md)"));
 }
 
 void AddChannelFlags(CLI::App* app, ChannelFlags* flags) {

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "service/auth.h"
 #include "service/channel.h"
+#include "service/metrics.h"
 #include "service/server.h"
 
 namespace leap {
@@ -32,13 +33,19 @@ struct ServerFlags {
   std::string metrics_port_file;
   std::string token_file;  // for servers: the table of tokens
   bool insecure_anywhere = false;
+  bool insecure_plaintext_anywhere =
+      false;  // of what knows no TLS: metrics, the ranks' connections
 
   RpcServerOptions ToServerOptions(const TlsFiles& tls) const;
   // Callers must show who they are as soon as there is a CA or a token file.
   AuthOptions ToAuthOptions(const TlsFiles& tls) const;
+  MetricsOptions ToMetricsOptions(MetricRoom room, const std::string& version) const;
+  // May the ranks' connections (c10d: no TLS, no authentication) be at this host of --bind-host?
+  // FailedPrecondition, TLS_INVALID: beyond loopback, and not asked for.
+  absl::Status CheckBindHost(const std::string& bind_host) const;
 };
 // --listen --advertise --port-file --metrics-listen --metrics-port-file --token-file
-// --insecure-listen-anywhere
+// --insecure-listen-anywhere --insecure-plaintext-anywhere
 void AddServerFlags(CLI::App* app, ServerFlags* flags);
 
 struct ChannelFlags {

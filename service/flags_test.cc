@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error_reason.h"
 #include "base/status_matchers.h"
 #include "gtest/gtest.h"
 #include "service/test_dir.h"
@@ -49,6 +50,22 @@ TEST(Flags, AskNobodyForARoleWhereThereIsNothingToShow) {
   const Parsed parsed = Parse({});
   EXPECT_FALSE(parsed.server.ToAuthOptions(parsed.tls).required);
   EXPECT_FALSE(parsed.server.ToServerOptions(parsed.tls).insecure_anywhere);
+}
+
+TEST(Flags, KeepWhatKnowsNoTlsOnThisMachineUnlessAskedByAWordOfItsOwn) {
+  const Parsed plain = Parse({"--metrics-listen", "0.0.0.0:0"});
+  EXPECT_FALSE(plain.server.ToMetricsOptions(kInWorker, "1").insecure_anywhere);
+  for (const char* here : {"127.0.0.1", "localhost", "::1"}) {
+    EXPECT_OK(plain.server.CheckBindHost(here));
+  }
+  for (const char* there : {"10.1.2.3", "0.0.0.0", "worker-1", "::"}) {
+    EXPECT_THAT(plain.server.CheckBindHost(there), HasReason(ErrorReason::kTlsInvalid)) << there;
+  }
+  const Parsed asked = Parse({"--insecure-plaintext-anywhere"});
+  EXPECT_TRUE(asked.server.ToMetricsOptions(kInWorker, "1").insecure_anywhere);
+  EXPECT_OK(asked.server.CheckBindHost("10.1.2.3"));
+  EXPECT_FALSE(asked.server.ToServerOptions(asked.tls).insecure_anywhere) << "gRPC wants its own";
+  EXPECT_OK(Parse({"--insecure-listen-anywhere"}).server.CheckBindHost("10.1.2.3"));
 }
 
 TEST(Flags, ExitWithZeroAfterHelpAndTwoAfterAMistake) {

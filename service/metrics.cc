@@ -61,6 +61,13 @@ class PrometheusMetrics final : public Metrics {
   // Serves them; the exposer is the only part that throws.
   absl::Status Serve(const MetricsOptions& options) {
     LEAP_ASSIGN_OR_RETURN(HostPort where, ParseHostPort(options.listen));
+    if (!options.insecure_anywhere && !IsLoopback(options.listen)) {
+      return MakeError(absl::StatusCode::kFailedPrecondition, ErrorReason::kTlsInvalid,
+                       absl::StrCat("metrics at '", options.listen,
+                                    "' can be read beyond this machine, without TLS: listen on "
+                                    "127.0.0.1, or give --insecure-plaintext-anywhere if the "
+                                    "network is closed to others"));
+    }
     LEAP_RETURN_IF_ERROR(WhyNoListen(where));
     if (where.host.empty()) where.host = "0.0.0.0";
     try {

@@ -24,14 +24,16 @@ struct MetricsOptions {
   MetricRoom room = kInCoordinator;
   std::string listen;     // host:port, port 0 takes a free one; empty: keep them, serve nothing
   std::string port_file;  // as RpcServerOptions::port_file
-  std::string version;    // of leap_build_info
+  bool insecure_anywhere = false;  // there is no TLS here: beyond loopback, asked for by hand
+  std::string version;             // of leap_build_info
 };
 
 class Metrics {
  public:
   using Labels = std::initializer_list<absl::string_view>;
 
-  // FailedPrecondition, PORT_TAKEN; InvalidArgument, ADDRESS_INVALID.
+  // FailedPrecondition, PORT_TAKEN; InvalidArgument, ADDRESS_INVALID. FailedPrecondition,
+  // TLS_INVALID: not loopback, not asked for.
   static absl::StatusOr<std::unique_ptr<Metrics>> Start(const MetricsOptions& options);
   virtual ~Metrics() = default;
 

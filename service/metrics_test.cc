@@ -153,6 +153,8 @@ TEST(Metrics, AreServedOnAPortOfTheirOwn) {
   EXPECT_THAT(Metrics::Start({.listen = absl::StrCat("127.0.0.1:", metrics->port())}),
               HasReason(ErrorReason::kPortTaken));
   EXPECT_THAT(Metrics::Start({.listen = "nowhere"}), HasReason(ErrorReason::kAddressInvalid));
+  EXPECT_THAT(Metrics::Start({.listen = "0.0.0.0:0"}), HasReason(ErrorReason::kTlsInvalid));
+  EXPECT_OK(Metrics::Start({.listen = "0.0.0.0:0", .insecure_anywhere = true}));
 }
 
 }  // namespace

@@ -198,5 +198,21 @@ TEST_F(Tls, NamesTheFileThatCannotBeUsed) {
   EXPECT_OK(error({}));
 }
 
+TEST(TlsHint, NamesTheFlagThatMendsAFailedConnect) {
+  const absl::string_view closed =
+      "failed to connect to all addresses; last error: UNAVAILABLE: ipv4:1.2.3.4:5: Socket closed";
+  EXPECT_THAT(TlsHint(closed, {}), HasSubstr("give --tls-ca"));
+  EXPECT_THAT(TlsHint(closed, {.ca = "ca"}), HasSubstr("give --tls-cert"));
+  EXPECT_THAT(TlsHint(closed, {.certificate = "c", .key = "k", .ca = "ca"}),
+              HasSubstr("does not believe --tls-cert"));
+  EXPECT_THAT(TlsHint("SSL routines::certificate verify failed", {.ca = "ca"}),
+              HasSubstr("not signed by --tls-ca"));
+  for (const absl::string_view other :
+       {"failed to connect to all addresses; last error: Connection refused", "Socket closed",
+        "there is no job 'a'"}) {
+    EXPECT_EQ(TlsHint(other, {}), "") << other;
+  }
+}
+
 }  // namespace
 }  // namespace leap

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
 #include "base/status_macros.h"
@@ -100,6 +101,26 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials
   if (!files.ca.empty()) options.watch_root_certs();
   if (!files.certificate.empty()) options.watch_identity_key_cert_pairs();
   return grpc::experimental::TlsCredentials(options);
+}
+
+absl::string_view TlsHint(absl::string_view grpc_message, const TlsFiles& own) {
+  const auto says = [&](absl::string_view words) { return absl::StrContains(grpc_message, words); };
+  if (says("certificate verify failed") || says("Hostname Verification")) {
+    return "the peer's certificate is not signed by --tls-ca, has expired, or is for another host";
+  }
+  const bool hung_up = says("failed to connect") && (says("closed") || says("reset"));
+  if (!hung_up && !says("andshake") && !says("SSL")) return "";
+  if (own.empty()) {
+    return "the peer hung up at once; if it speaks TLS, give --tls-ca, and --tls-cert with "
+           "--tls-key";
+  }
+  if (own.certificate.empty()) {
+    return "the peer hung up in the TLS handshake; if it asks for a certificate, give --tls-cert "
+           "and --tls-key";
+  }
+  return "the peer hung up in the TLS handshake; it does not believe --tls-cert (another "
+         "authority, "
+         "or expired), or speaks no TLS";
 }
 
 }  // namespace leap

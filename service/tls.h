@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/security/server_credentials.h"
 
@@ -38,5 +39,9 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
     const TlsFiles& files, bool optional_client_certificate);
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials(
     const TlsFiles& files);
+
+// What a failed connect may mean for TLS, from gRPC's message and the caller's own files: what to
+// look at and which flag mends it. Empty: it is no matter of TLS.
+absl::string_view TlsHint(absl::string_view grpc_message, const TlsFiles& own);
 
 }  // namespace leap

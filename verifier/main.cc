@@ -154,13 +154,13 @@ BufferFetcher FetchWith(SnapshotClient* client, Metrics* metrics) {
 absl::Status Run(const Flags& flags, StopSignal& stop) {
   LEAP_RETURN_IF_ERROR(CheckName(flags.name));
   LEAP_RETURN_IF_ERROR(CheckTlsFiles(flags.tls));
+  if (!flags.bind_host.empty()) {
+    LEAP_RETURN_IF_ERROR(flags.server.CheckBindHost(flags.bind_host));
+  }
   LEAP_RETURN_IF_ERROR(MakeStateDir(flags.state_dir));
   LEAP_ASSIGN_OR_RETURN(const ChannelOptions channel, flags.channel.ToChannelOptions(flags.tls));
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Metrics> metrics,
-                        Metrics::Start({.room = kInVerifier,
-                                        .listen = flags.server.metrics_listen,
-                                        .port_file = flags.server.metrics_port_file,
-                                        .version = LEAP_VERSION}));
+                        Metrics::Start(flags.server.ToMetricsOptions(kInVerifier, LEAP_VERSION)));
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Authenticator> auth,
                         Authenticator::Create(flags.server.ToAuthOptions(flags.tls)));
   SnapshotStore store;
