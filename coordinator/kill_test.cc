@@ -120,12 +120,15 @@ class Life {
     ASSERT_OK_AND_ASSIGN(auto store, Store::Open(dir_.path() + "/ledger.db"));
     ASSERT_OK_AND_ASSIGN(const auto page, store->Leaps(job_, 0, 1000));
     std::set<uint64_t> applied;
+    std::string told;
     for (const machine::LeapRecord& leap : page.rows) {
+      absl::StrAppend(&told, "\n  leap ", leap.leap, ": ", LeapStateName(leap.state), ", ",
+                      leap.reason);
       EXPECT_NE(leap.state, machine::LeapState::kPreparing) << "leap " << leap.leap;
       EXPECT_NE(leap.state, machine::LeapState::kCommitted) << "leap " << leap.leap;
       if (leap.state == machine::LeapState::kApplied) applied.insert(leap.leap);
     }
-    EXPECT_EQ(applied, worker_->applied()) << "the ledger and the rank agree on every leap";
+    EXPECT_EQ(applied, worker_->applied()) << "ledger and rank do not agree:" << told;
   }
 
   bool killed() const { return killed_; }

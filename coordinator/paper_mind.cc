@@ -134,13 +134,14 @@ v1::AgentMessage PaperMind::Outcome(const v1::Decide& decide) {
   outcome->set_epoch(decide.epoch());
   outcome->set_leap(decide.leap());
   outcome->set_rank(rank_);
-  outcome->set_applied(decide.commit());
+  const bool apply = decide.commit() && !ended_;  // a rank that has ended has no boundary left
+  outcome->set_applied(apply);
   outcome->set_boundary_step(bases_[decide.leap()]);
   outcome->set_step(bases_[decide.leap()]);
   outcome->set_pause_seconds(0.001);
   outcome->set_shard_digest(ShareOf(kWeightsAfter));
   outcome->set_weights_digest(kWeightsAfter);
-  if (decide.commit()) {
+  if (apply) {
     applied_.insert(decide.leap());
     hello_.set_last_leap(*applied_.rbegin());
     hello_.set_leaps_applied(static_cast<int64_t>(applied_.size()));
@@ -174,6 +175,7 @@ v1::AgentMessage PaperMind::EndJob(int64_t step) {
   ended->set_epoch(epoch());
   ended->set_rank(rank_);
   ended->set_ok(true);
+  ended->set_last_leap(applied_.empty() ? 0 : *applied_.rbegin());
   ended->mutable_result()->set_step(step);
   ended->mutable_result()->set_train_loss(2.5);
   ended_ = message;
