@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <filesystem>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
@@ -13,6 +11,7 @@
 #include "base/nearest.h"
 #include "base/status_macros.h"
 #include "coordinator/wire.h"
+#include "core/job_paths.h"
 #include "core/job_spec.h"
 #include "leap/v1/job.grpc.pb.h"
 #include "service/rpc_status.h"
@@ -288,7 +287,7 @@ class JobServiceImpl final : public v1::JobService::CallbackService {
     }
     machine::CreateJob event;
     LEAP_ASSIGN_OR_RETURN(event.spec, ParseJobSpec(request.spec_yaml()));
-    LEAP_RETURN_IF_ERROR(CheckPathRoots(event.spec, limits_.path_roots));
+    LEAP_RETURN_IF_ERROR(CheckPathNames(event.spec, limits_.path_roots));
     // A repeated request is answered with the job that it made, whatever the quota says now.
     LEAP_ASSIGN_OR_RETURN(const bool repeated, store_->HasRequest(request.request_id()));
     if (!repeated && !request.validate_only()) LEAP_RETURN_IF_ERROR(CheckQuota(caller.name));
@@ -349,38 +348,7 @@ class JobServiceImpl final : public v1::JobService::CallbackService {
   std::atomic<int> watches_{0};
 };
 
-absl::Status CheckPath(const std::string& path, const std::vector<std::string>& roots,
-                       absl::string_view field) {
-  if (path.empty() || roots.empty()) return absl::OkStatus();
-  const std::string normal = std::filesystem::path(path).lexically_normal().string();
-  for (const std::string& root : roots) {
-    std::string prefix = std::filesystem::path(root).lexically_normal().string();
-    if (!absl::EndsWith(prefix, "/")) prefix += "/";
-    if (absl::StartsWith(normal + "/", prefix) && !absl::StrContains(path, "..")) {
-      return absl::OkStatus();
-    }
-  }
-  return MakeError(absl::StatusCode::kInvalidArgument, ErrorReason::kJobSpecInvalid,
-                   absl::StrCat(field, ": '", path,
-                                "' lies outside the folders this coordinator allows; use a path "
-                                "below one that its operator named with --path-root"));
-}
-
 }  // namespace
-
-absl::Status CheckPathRoots(const JobSpec& spec, const std::vector<std::string>& roots) {
-  for (const std::string& path : spec.data.paths) {
-    LEAP_RETURN_IF_ERROR(CheckPath(path, roots, "spec.data.paths"));
-  }
-  LEAP_RETURN_IF_ERROR(CheckPath(spec.data.cache_dir, roots, "spec.data.cache_dir"));
-  LEAP_RETURN_IF_ERROR(CheckPath(spec.model.config, roots, "spec.model.config"));
-  LEAP_RETURN_IF_ERROR(CheckPath(spec.model.init, roots, "spec.model.init"));
-  LEAP_RETURN_IF_ERROR(CheckPath(spec.checkpoint.dir, roots, "spec.checkpoint.dir"));
-  if (spec.checkpoint.resume == "auto" || spec.checkpoint.resume == "never") {
-    return absl::OkStatus();
-  }
-  return CheckPath(spec.checkpoint.resume, roots, "spec.checkpoint.resume");
-}
 
 std::unique_ptr<grpc::Service> MakeJobService(Runner* runner, Board* board, Store* store,
                                               const Authenticator* auth,

@@ -20,8 +20,7 @@ namespace leap {
 struct JobServiceLimits {
   int max_open_jobs_per_submitter = 100;
   int max_watches = 1000;
-  // If not empty: data paths, model files and checkpoint folders of a job file must lie below one
-  // of these.
+  // If not empty: the paths of a job file must lie below one of these (core/job_paths.h).
   std::vector<std::string> path_roots;
 };
 
@@ -29,9 +28,5 @@ struct JobServiceLimits {
 std::unique_ptr<grpc::Service> MakeJobService(Runner* runner, Board* board, Store* store,
                                               const Authenticator* auth,
                                               const JobServiceLimits& limits = {});
-
-// InvalidArgument naming the first path of `spec` outside `roots` (".." and relative paths count as
-// outside).
-absl::Status CheckPathRoots(const JobSpec& spec, const std::vector<std::string>& roots);
 
 }  // namespace leap

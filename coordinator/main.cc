@@ -59,7 +59,10 @@ void AddFlags(CLI::App* app, Flags* flags) {
   app->add_option("--state-dir", flags->state_dir,
                   "Folder of the ledger (default: $XDG_STATE_HOME/leap)");
   app->add_option("--path-root", flags->path_roots,
-                  "Job files may name paths below this folder only; may be repeated");
+                  "Job files may name paths below this folder only; may be repeated")
+      ->check([](const std::string& root) {
+        return root.starts_with('/') ? "" : "expected an absolute path, saw '" + root + "'";
+      });
   app->add_option("--max-jobs-per-submitter", flags->max_jobs_per_submitter,
                   "Jobs of one submitter that have not ended")
       ->check(CLI::Range(1, 1000));

@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -36,6 +37,7 @@ struct RankOptions {
   std::string store_address;
   std::string bind_host = "127.0.0.1";  // this rank's end of the group's connections
   std::string state_dir;
+  std::vector<std::string> path_roots;  // of what job files may name (engine/path_roots.h)
 };
 
 class RankAgent {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/clock.h"
 #include "base/status_matchers.h"
 #include "gmock/gmock.h"
@@ -72,8 +73,8 @@ class RankAgentTest : public ::testing::Test {
     config.close();
     ASSERT_OK_AND_ASSIGN(metrics_, Metrics::Start({.room = kInWorker}));
     agent_ = std::make_unique<RankAgent>(
-        RankOptions{.name = "w0", .incarnation = 5, .state_dir = folder_}, &holdings_,
-        metrics_.get(), &RealClock());
+        RankOptions{.name = "w0", .incarnation = 5, .state_dir = folder_, .path_roots = {folder_}},
+        &holdings_, metrics_.get(), &RealClock());
     callbacks_ = agent_->Callbacks();
     agent_->Attach(&session_);
   }
@@ -161,6 +162,19 @@ TEST_F(RankAgentTest, TrainsAJobFromAssignmentToResult) {
       session_.Await("checkpoint", [](const auto& m) { return m.has_checkpoint_written(); })
           .checkpoint_written();
   EXPECT_TRUE(std::filesystem::exists(written.path() + "/model.safetensors"));
+}
+
+TEST_F(RankAgentTest, RefusesAJobThatReadsOutsideItsRoots) {
+  v1::AssignWorker assign = Assign(1, 10);
+  std::string spec = assign.spec_yaml();
+  absl::StrReplaceAll({{"/text.txt", "/../leap_elsewhere.txt"}}, &spec);
+  assign.set_spec_yaml(spec);
+  SayAssign(assign);
+  const v1::JobEnded ended =
+      session_.Await("ended", [](const auto& m) { return m.has_job_ended(); }).job_ended();
+  EXPECT_FALSE(ended.ok());
+  EXPECT_THAT(ended.reason(), HasSubstr("spec.data.paths"));
+  EXPECT_THAT(ended.reason(), HasSubstr("--path-root"));
 }
 
 TEST_F(RankAgentTest, RepeatedAssignmentIsAnsweredWithTheSameReady) {

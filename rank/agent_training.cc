@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "core/schedule.h"
+#include "engine/path_roots.h"
 #include "rank/agent.h"
 
 namespace leap {
@@ -54,6 +55,7 @@ void RankAgent::DropJob() {
 
 absl::Status RankAgent::EnsureTrainer(const v1::AssignWorker& assign) {
   LEAP_ASSIGN_OR_RETURN(JobSpec spec, ParseJobSpec(assign.spec_yaml()));
+  LEAP_RETURN_IF_ERROR(CheckPathsOnDisk(spec, options_.path_roots));
   // By the job's id, not its name: another job of the same name must not resume this one's.
   if (spec.checkpoint.dir.empty()) {
     spec.checkpoint.dir = absl::StrCat(options_.state_dir, "/checkpoints/", assign.job());

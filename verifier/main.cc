@@ -7,10 +7,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
@@ -22,6 +24,7 @@
 #include "base/signals.h"
 #include "base/status_macros.h"
 #include "engine/group.h"
+#include "engine/path_roots.h"
 #include "rank/agent.h"
 #include "rank/holdings.h"
 #include "service/agent_session.h"
@@ -50,6 +53,7 @@ struct Flags {
   std::string name;
   std::string state_dir;
   std::string log_level = "info";
+  std::vector<std::string> path_roots;
   std::string bind_host;
   int nice = 0;
   TlsFiles tls;
@@ -81,6 +85,10 @@ void AddFlags(CLI::App* app, Flags* flags) {
   app->add_option("--bind-host", flags->bind_host,
                   "Stand in for a lost main worker; the name or address of this machine that the "
                   "ranks can reach, as for leap-worker (default: only score)");
+  app->add_option("--path-root", flags->path_roots,
+                  "Job files may name paths below this folder only, links followed; may be "
+                  "repeated")
+      ->group("Security");
   app->add_option("--log-level", flags->log_level, "debug, info, warning or error");
   AddChannelFlags(app, &flags->channel);
   AddServerFlags(app, &flags->server);
@@ -135,7 +143,8 @@ RankOptions RankOptionsFor(const Flags& flags, const VerifierOptions& options) {
           .data_address = options.data_address,
           .store_address = options.store_address,
           .bind_host = flags.bind_host,
-          .state_dir = options.state_dir};
+          .state_dir = options.state_dir,
+          .path_roots = flags.path_roots};
 }
 
 // Counts what the snapshot client did, and passes its status on.
@@ -150,10 +159,21 @@ BufferFetcher FetchWith(SnapshotClient* client, Metrics* metrics) {
   };
 }
 
+// MakeScorer for job files that name nothing outside `roots`.
+std::function<absl::StatusOr<std::unique_ptr<Scorer>>(const JobSpec&, const std::string&)>
+ScorerBelow(const std::vector<std::string>& roots) {
+  return [roots](const JobSpec& spec,
+                 const std::string& state_dir) -> absl::StatusOr<std::unique_ptr<Scorer>> {
+    LEAP_RETURN_IF_ERROR(CheckPathsOnDisk(spec, roots));
+    return MakeScorer(spec, state_dir);
+  };
+}
+
 // Everything that lives as long as the process; made in order, stopped by Run in reverse.
 absl::Status Run(const Flags& flags, StopSignal& stop) {
   LEAP_RETURN_IF_ERROR(CheckName(flags.name));
   LEAP_RETURN_IF_ERROR(CheckTlsFiles(flags.tls));
+  LEAP_RETURN_IF_ERROR(CheckRootsExist(flags.path_roots));
   if (!flags.bind_host.empty()) {
     LEAP_RETURN_IF_ERROR(flags.server.CheckBindHost(flags.bind_host));
   }
@@ -178,7 +198,7 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
                                 .metrics = metrics.get(),
                                 .clock = &RealClock(),
                                 .fetch = FetchWith(&client, metrics.get()),
-                                .make_scorer = MakeScorer});
+                                .make_scorer = ScorerBelow(flags.path_roots)});
   RankAgent rank(RankOptionsFor(flags, options), &trained, metrics.get(), &RealClock());
   SpareAgent spare(&agent, &rank);
   AgentSessionOptions session_options{.coordinator = flags.channel.coordinator, .channel = channel};

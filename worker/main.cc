@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
@@ -22,6 +23,7 @@
 #include "base/signals.h"
 #include "base/status_macros.h"
 #include "engine/group.h"
+#include "engine/path_roots.h"
 #include "rank/agent.h"
 #include "rank/holdings.h"
 #include "service/agent_session.h"
@@ -44,6 +46,7 @@ struct Flags {
   std::string name;
   std::string state_dir;
   std::string log_level = "info";
+  std::vector<std::string> path_roots;
   std::string bind_host = "127.0.0.1";
   TlsFiles tls;
   ServerFlags server;
@@ -72,6 +75,10 @@ void AddFlags(CLI::App* app, Flags* flags) {
                   "Name or address of this machine that the other ranks can reach: the group's "
                   "connections and the rendezvous store listen there (never authenticated: keep it "
                   "inside a network of its own)");
+  app->add_option("--path-root", flags->path_roots,
+                  "Job files may name paths below this folder only, links followed; may be "
+                  "repeated")
+      ->group("Security");
   app->add_option("--log-level", flags->log_level, "debug, info, warning or error");
   AddChannelFlags(app, &flags->channel);
   AddServerFlags(app, &flags->server);
@@ -101,6 +108,7 @@ absl::Status MakeStateDir(const std::string& path) {
 absl::Status Run(const Flags& flags, StopSignal& stop) {
   LEAP_RETURN_IF_ERROR(CheckName(flags.name));
   LEAP_RETURN_IF_ERROR(CheckTlsFiles(flags.tls));
+  LEAP_RETURN_IF_ERROR(CheckRootsExist(flags.path_roots));
   LEAP_RETURN_IF_ERROR(flags.server.CheckBindHost(flags.bind_host));
   LEAP_RETURN_IF_ERROR(MakeStateDir(flags.state_dir));
   LEAP_ASSIGN_OR_RETURN(const ChannelOptions channel, flags.channel.ToChannelOptions(flags.tls));
@@ -121,7 +129,8 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
                             .data_address = server->AdvertisedAddress(flags.server.advertise),
                             .store_address = absl::StrCat(flags.bind_host, ":", store->port()),
                             .bind_host = flags.bind_host,
-                            .state_dir = flags.state_dir};
+                            .state_dir = flags.state_dir,
+                            .path_roots = flags.path_roots};
   RankAgent agent(options, &holdings, metrics.get(), &RealClock());
   AgentSessionOptions session_options{.coordinator = flags.channel.coordinator, .channel = channel};
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<AgentSession> session,

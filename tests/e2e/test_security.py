@@ -213,6 +213,45 @@ class Security(unittest.TestCase):
         for token in secret:
             self.assertNotIn(token, said)
 
+    def test_a_job_file_reaches_nothing_outside_the_roots(self):
+        with Secure() as c:
+            text, config = pathlib.Path(c.text()), c.model_config()
+            allowed = c.folder / "allowed"
+            (allowed / "text").mkdir(parents=True)
+            (allowed / "text" / "words.txt").write_bytes((text / "words.txt").read_bytes())
+            (allowed / "config.json").write_bytes(config.read_bytes())
+            (allowed / "link").symlink_to(text)
+            (allowed / "shelf").mkdir()
+            (allowed / "shelf" / "words.txt").symlink_to(text / "words.txt")
+            roots = ["--path-root", allowed]
+            c.start_coordinator(*roots)
+            c.add("worker", "w0", *roots)
+            inside = {"data": {"paths": [str(allowed / "text")]}, "model": {"config": str(allowed / "config.json")},
+                      "workers": {"replicas": 1}, "train": {"steps": 20}, "checkpoint": {"dir": str(allowed / "out")}}
+
+            def job(changes):
+                return c.spec(**cluster.merge(inside, changes))
+
+            # By its name: refused at submit.
+            for changes in ({"data": {"paths": [str(text)]}}, {"data": {"paths": [f"{allowed}/../text"]}},
+                            {"data": {"paths": [f"{c.folder}/t*/*.txt"]}}, {"model": {"config": str(config)}},
+                            {"model": {"init": "/etc/passwd"}}, {"checkpoint": {"dir": str(c.folder / "out")}},
+                            {"checkpoint": {"resume": "/etc"}}):
+                with self.subTest(changes):
+                    path = c.folder / "outside.yaml"
+                    path.write_text(json.dumps(job(changes)))
+                    self.refused(c.ctl_raw("submit", path), "--path-root", f"spec.{next(iter(changes))}")
+            # By a link: refused by the worker, which sees the disk.
+            for changes in ({"data": {"paths": [str(allowed / "link")]}}, {"data": {"paths": [str(allowed / "shelf")]}},
+                            {"data": {"paths": [f"{allowed}/sh*/*.txt"]}},
+                            {"checkpoint": {"dir": str(allowed / "link" / "out")}}):
+                with self.subTest(changes):
+                    end = c.wait(c.submit(job(changes)), state="FAILED")
+                    self.assertIn(f"-> {text}", end["state_reason"])
+                    self.assertFalse((text / "out").exists())
+            c.wait(c.submit(job({})))
+            self.assertTrue((allowed / "out").is_dir())
+
     def test_nothing_is_open_beyond_this_machine_unless_asked_for_by_a_word(self):
         with Secure() as c:
             c.start_coordinator()
