@@ -15,73 +15,77 @@
 namespace leap {
 namespace {
 
-constexpr absl::Duration kIdle = absl::Milliseconds(500);
+constexpr absl::Duration kLongDrain = absl::Minutes(10);
 constexpr size_t kWaiting = 64;  // requests and other work on the ring's thread, beside snapshots
 
 std::vector<std::span<float>> Spans(std::vector<std::vector<float>>& buffers) {
   return {buffers.begin(), buffers.end()};
 }
 
+void Allocate(RangeSnapshot& part, FlatRange range, bool moments) {
+  const auto size = static_cast<size_t>(range.size());
+  part.weights.resize(size);
+  if (!moments) return;
+  part.exp_avg.resize(size);
+  part.exp_avg_sq.resize(size);
+}
+
 }  // namespace
 
-Ring::Ring(const JobSpec& spec, const WeightLayout& layout, FlatRange shard,
-           RingCallbacks callbacks)
+FlatRange NextShardOf(int64_t size, int rank, int world_size) {
+  if (world_size == 1) return {size, size};
+  return ShardOf(size, (rank + 1) % world_size, world_size);
+}
+
+Ring::Ring(const JobSpec& spec, const WeightLayout& layout, int rank, int world_size,
+           RingCallbacks callbacks, StateSource seed)
     : spec_(spec),
       layout_(layout),
-      shard_(shard),
+      rank_(rank),
+      world_size_(world_size),
+      shard_(ShardOf(layout.size, rank, world_size)),
+      next_(NextShardOf(layout.size, rank, world_size)),
       callbacks_(std::move(callbacks)),
       // Two more than the depth: one being filled, one pinned by a staged leap.
-      memory_(static_cast<size_t>(spec.leap.ring_depth + 2)),
-      queue_(kWaiting + memory_.size()) {}
+      memory_(spec.leap.enabled ? static_cast<size_t>(spec.leap.ring_depth + 2) : 0),
+      seed_(std::move(seed)),
+      work_(kWaiting + memory_.size()) {}
 
 absl::StatusOr<std::unique_ptr<Ring>> Ring::Create(const JobSpec& spec, const WeightLayout& layout,
-                                                   FlatRange shard, RingCallbacks callbacks) {
-  std::unique_ptr<Ring> ring(new Ring(spec, layout, shard, std::move(callbacks)));
+                                                   int rank, int world_size,
+                                                   RingCallbacks callbacks, StateSource seed) {
+  std::unique_ptr<Ring> ring(
+      new Ring(spec, layout, rank, world_size, std::move(callbacks), std::move(seed)));
   ring->moments_ = spec.leap.enabled && spec.leap.audit_every_leaps > 0;
+  bool predictors_read_moments = false;
   for (const PredictorSpec& predictor : spec.leap.predictors) {
     LEAP_ASSIGN_OR_RETURN(auto made, MakePredictor(predictor, spec.leap.interval_steps));
     const PredictorNeeds needs = made->needs();
     ring->moments_ = ring->moments_ || needs.moments;
+    predictors_read_moments = predictors_read_moments || needs.moments;
     if (needs.state_buffers > 0 && ring->stateful_ == nullptr) ring->stateful_ = made.get();
     ring->predictors_.push_back(std::move(made));
   }
-  const size_t size = static_cast<size_t>(shard.size());
+  ring->next_moments_ = ring->stateful_ != nullptr && predictors_read_moments;
   for (std::shared_ptr<RingSnapshot>& snapshot : ring->memory_) {
     snapshot = std::make_shared<RingSnapshot>();
-    snapshot->weights.resize(size);
-    if (ring->moments_) {
-      snapshot->exp_avg.resize(size);
-      snapshot->exp_avg_sq.resize(size);
-    }
+    Allocate(*snapshot, ring->shard_, ring->moments_);
+    Allocate(snapshot->next, ring->next_, ring->next_moments_);
   }
-  ring->thread_ = std::thread([raw = ring.get()] { raw->Loop(); });
+  if (world_size > 2 && spec.leap.enabled) {
+    ring->third_->reserve(static_cast<size_t>(ShardOf(layout.size, 0, world_size).size()));
+  }
   return ring;
 }
 
-Ring::~Ring() {
-  queue_.Close();
-  if (thread_.joinable()) thread_.join();
-}
+Ring::~Ring() { Stop(); }
 
-void Ring::Loop() {
-  while (true) {
-    std::optional<std::function<void()>> work = queue_.Pop(kIdle);
-    if (work) {
-      (*work)();
-    } else if (queue_.closed()) {
-      return;
-    }
-  }
-}
+void Ring::Stop() { work_.Stop(); }
 
-void Ring::Drain() {
-  BoundedQueue<int> done(1);
-  if (!queue_.Push([&done] { (void)done.TryPush(1); }, absl::Seconds(60))) return;
-  done.Pop(absl::Seconds(600));
-}
+void Ring::Drain() { (void)work_.Drain(kLongDrain); }
 
 bool Ring::Post(std::function<void()> work) {
-  return queue_.size() < kWaiting && queue_.TryPush(std::move(work));
+  return work_.waiting() < kWaiting && work_.TryPost(std::move(work));
 }
 
 std::shared_ptr<RingSnapshot> Ring::FreeSnapshot() const {
@@ -115,26 +119,62 @@ void Ring::Take(const Model& model, const TrainPosition& position, uint64_t appl
   std::shared_ptr<RingSnapshot> snapshot = FreeSnapshot();
   Check(snapshot != nullptr, "Ring::Take without room");
   model.ReadWeights(shard_, snapshot->weights);
+  model.ReadWeights(next_, snapshot->next.weights);
   if (moments_) model.ReadMoments(shard_, snapshot->exp_avg, snapshot->exp_avg_sq);
+  if (next_moments_) {
+    model.ReadMoments(next_, snapshot->next.exp_avg, snapshot->next.exp_avg_sq);
+  }
   snapshot->position = position;
   snapshot->applied_leap = applied_leap;
+  snapshot->others.clear();
+  std::shared_ptr<const std::vector<float>> third = TakeThird(model, *snapshot);
   snapshot->copy_seconds = absl::ToDoubleSeconds(RealClock().Now() - start);
   const bool pushed =
-      queue_.TryPush([this, snapshot = std::move(snapshot), applied = std::move(applied)] {
+      work_.TryPost([this, snapshot = std::move(snapshot), applied = std::move(applied),
+                     third = std::move(third)]() mutable {
+        DigestOthers(*snapshot, std::move(third));
         Publish(snapshot, applied);
       });
   // Each snapshot in memory_ has a place of its own; the queue closes with the ring.
   Check(pushed, "Ring::Take after the ring was closed");
 }
 
+// One more of the other ranks' shards, each in its turn; null: there are no three ranks, or the one
+// before is still being digested.
+std::shared_ptr<const std::vector<float>> Ring::TakeThird(const Model& model,
+                                                          RingSnapshot& snapshot) {
+  if (world_size_ < 3 || third_.use_count() > 1) return nullptr;
+  const int64_t turn = snapshot.position.data_position / spec_.leap.interval_steps;
+  const int rank = static_cast<int>((rank_ + 2 + turn % (world_size_ - 2)) % world_size_);
+  const FlatRange range = ShardOf(layout_.size, rank, world_size_);
+  third_->resize(static_cast<size_t>(range.size()));
+  model.ReadWeights(range, *third_);
+  snapshot.others.push_back({.rank = rank});
+  return third_;
+}
+
+void Ring::DigestOthers(RingSnapshot& snapshot, std::shared_ptr<const std::vector<float>> third) {
+  for (ShardDigest& other : snapshot.others) {
+    other.digest = DigestOf(*third, ShardOf(layout_.size, other.rank, world_size_));
+  }
+  if (world_size_ == 1) return;
+  snapshot.others.push_back(
+      {.rank = (rank_ + 1) % world_size_, .digest = DigestOf(snapshot.next.weights, next_)});
+}
+
 void Ring::Publish(std::shared_ptr<RingSnapshot> snapshot,
                    std::shared_ptr<const StagedLeap> applied) {
-  std::shared_ptr<const RingSnapshot> before;
+  StateSource before;
   {
     MutexLock lock(&mutex_);
-    if (!published_.empty()) before = published_.back();
+    before = NewestSource();
   }
-  AdvanceState(*snapshot, before.get(), applied.get());
+  before.leap = applied;
+  const int64_t step = snapshot->position.step;
+  const bool first = before.snapshot == nullptr;
+  AdvanceState(step, *snapshot, before.snapshot.get(), first ? nullptr : &before.anchor());
+  AdvanceState(step, snapshot->next, first ? nullptr : &before.snapshot->next,
+               first ? nullptr : &before.next_anchor());
   snapshot->weights_digest = DigestOf(snapshot->weights, shard_);
   snapshot->state_digests.clear();
   for (const std::vector<float>& buffer : snapshot->state) {
@@ -143,25 +183,50 @@ void Ring::Publish(std::shared_ptr<RingSnapshot> snapshot,
   {
     MutexLock lock(&mutex_);
     published_.push_back(snapshot);
+    between_ = std::move(applied);
+    if (published_.size() > 1) seed_ = {};
   }
   if (callbacks_.on_snapshot) callbacks_.on_snapshot(*snapshot);
 }
 
 // S_t from S_{t-Δ}, the point that training went on from at t-Δ, and θ_t; or the first state.
-void Ring::AdvanceState(RingSnapshot& snapshot, const RingSnapshot* before,
-                        const StagedLeap* applied) {
-  snapshot.state.clear();
-  if (stateful_ == nullptr || snapshot.position.step < spec_.leap.warmup_steps) return;
-  const bool goes_on = before != nullptr && !before->state.empty();
-  if (goes_on) {
-    snapshot.state = before->state;
-    const std::vector<float>& anchor = applied != nullptr ? applied->predicted : before->weights;
-    stateful_->AdvanceState(anchor, snapshot.weights, Spans(snapshot.state));
+void Ring::AdvanceState(int64_t step, RangeSnapshot& now, const RangeSnapshot* before,
+                        const std::vector<float>* anchor) {
+  now.state.clear();
+  if (stateful_ == nullptr || step < spec_.leap.warmup_steps) return;
+  if (before != nullptr && !before->state.empty()) {
+    now.state = before->state;
+    stateful_->AdvanceState(*anchor, now.weights, Spans(now.state));
   } else {
-    snapshot.state.assign(static_cast<size_t>(stateful_->needs().state_buffers),
-                          std::vector<float>(snapshot.weights.size()));
-    stateful_->InitState(snapshot.weights, Spans(snapshot.state));
+    now.state.assign(static_cast<size_t>(stateful_->needs().state_buffers),
+                     std::vector<float>(now.weights.size()));
+    stateful_->InitState(now.weights, Spans(now.state));
   }
+}
+
+StateSource Ring::NewestSource() const {
+  if (published_.empty()) return seed_;
+  return {.snapshot = published_.back(), .own = shard_, .next = next_};
+}
+
+std::vector<StateSource> Ring::StateSources() const {
+  MutexLock lock(&mutex_);
+  std::vector<StateSource> sources;
+  const auto add = [&](StateSource source, const std::shared_ptr<const StagedLeap>& leap) {
+    if (source.snapshot == nullptr || source.snapshot->state.empty()) return;
+    source.leap = leap;
+    if (leap != nullptr) source.leap_number = leap->leap;
+    sources.push_back(std::move(source));
+  };
+  add(NewestSource(), applied_);
+  if (held_) add(NewestSource(), staged_);
+  if (published_.empty()) return sources;
+  StateSource older = seed_;
+  if (published_.size() > 1) {
+    older = {.snapshot = *(published_.end() - 2), .own = shard_, .next = next_};
+  }
+  add(std::move(older), between_);
+  return sources;
 }
 
 void Ring::Prepare(PrepareRequest request) {
@@ -220,28 +285,38 @@ absl::StatusOr<std::shared_ptr<StagedLeap>> Ring::Predict(const PrepareRequest& 
   }
   const RingSnapshot& theta = **base;
   const TrainSpec& train = spec_.train;
-  PredictorInputs in{.range = shard_, .scales = request.scales};
-  for (int i = 0; i < needs.snapshots; ++i) in.snapshots.push_back((*(base - i))->weights);
-  in.exp_avg = theta.exp_avg;
-  in.exp_avg_sq = theta.exp_avg_sq;
-  for (const std::vector<float>& buffer : theta.state) in.state.push_back(buffer);
-  if (static_cast<int>(in.state.size()) < needs.state_buffers) {
+  if (static_cast<int>(theta.state.size()) < needs.state_buffers) {
     return MakeError(absl::StatusCode::kNotFound, ErrorReason::kSnapshotNotFound,
                      absl::StrCat("step ", request.base_step, " has no predictor state yet"));
   }
-  in.adam = {.adam_step = theta.position.adam_step,
-             .lr = LearningRate(train, theta.position.step),
-             .beta1 = train.beta1,
-             .beta2 = train.beta2,
-             .epsilon = train.epsilon,
-             .weight_decay = train.weight_decay};
+  const AdamContext adam = {.adam_step = theta.position.adam_step,
+                            .lr = LearningRate(train, theta.position.step),
+                            .beta1 = train.beta1,
+                            .beta2 = train.beta2,
+                            .epsilon = train.epsilon,
+                            .weight_decay = train.weight_decay};
+  const auto predict = [&](FlatRange range, const auto& part_of, std::vector<float>& out) {
+    PredictorInputs in{.range = range, .adam = adam, .scales = request.scales};
+    for (int i = 0; i < needs.snapshots; ++i) in.snapshots.push_back(part_of(**(base - i)).weights);
+    const RangeSnapshot& part = part_of(theta);
+    in.exp_avg = part.exp_avg;
+    in.exp_avg_sq = part.exp_avg_sq;
+    for (const std::vector<float>& buffer : part.state) in.state.push_back(buffer);
+    out.resize(part.weights.size());
+    predictor.Predict(in, request.horizon_steps, layout_, out);
+  };
   auto leap = std::make_shared<StagedLeap>();
   leap->leap = request.leap;
   leap->base_step = request.base_step;
   leap->horizon_steps = request.horizon_steps;
   leap->base = *base;
-  leap->predicted.resize(theta.weights.size());
-  predictor.Predict(in, request.horizon_steps, layout_, leap->predicted);
+  predict(
+      shard_, [](const RingSnapshot& all) -> const RangeSnapshot& { return all; }, leap->predicted);
+  if (stateful_ != nullptr) {
+    predict(
+        next_, [](const RingSnapshot& all) -> const RangeSnapshot& { return all.next; },
+        leap->next_predicted);
+  }
   leap->digest = DigestOf(leap->predicted, shard_);
   return leap;
 }

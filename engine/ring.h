@@ -2,8 +2,15 @@
 // predictor's state that belongs to each, and the leaps computed from them. LibTorch-free: flat
 // host memory and core/predictor.h.
 //
-// Threads. `Take`, `MarkApplied`, `Expire`: the training thread, which spends one copy of the shard
-// and no more. Digests, state and predictions are made by the ring's own thread, in order.
+// Beside its own shard a rank keeps the next rank's, copied from its own weights (between two steps
+// all ranks' are equal): so no predictor state is lost with any one rank, and two ranks digest each
+// shard. With three ranks or more it digests one more shard, a different one each time, so that of
+// two digests that differ it can be told which is wrong. Memory: (ring_depth + 2) times 2/N of the
+// weights and of the predictor's state (moments only as far as somebody reads them), 1/N more for
+// the third digest, and what a staged leap needs.
+//
+// Threads. `Take`, `MarkApplied`, `Expire`: the training thread, which spends one copy of these
+// shards and no more. Digests, state and predictions are made by the ring's own thread, in order.
 // `Prepare`, `Decide`, `Held`: any thread. Pinned snapshots (shared_ptr) are never overwritten; if
 // all memory is pinned (`HasRoom`), the ranks skip the snapshot together (`Skip`).
 #pragma once
@@ -13,14 +20,13 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "base/bounded_queue.h"
 #include "base/mutex.h"
+#include "base/serial_thread.h"
 #include "core/job_spec.h"
 #include "core/layout.h"
 #include "core/predictor.h"
@@ -29,14 +35,28 @@
 
 namespace leap {
 
-// One snapshot of this rank's shard. Immutable once it is published.
-struct RingSnapshot {
-  TrainPosition position;
-  std::vector<float> weights, exp_avg,
-      exp_avg_sq;                         // shard-sized; moments only if the job needs them
+// The shard of the next rank, after the last comes the first; empty if there is one rank alone.
+FlatRange NextShardOf(int64_t size, int rank, int world_size);
+
+// A range of a snapshot.
+struct RangeSnapshot {
+  std::vector<float> weights, exp_avg, exp_avg_sq;  // moments only if the job needs them
   std::vector<std::vector<float>> state;  // S_t, empty if the policy has none or before warm-up
+};
+
+// What this rank's weights say of another rank's shard.
+struct ShardDigest {
+  int rank = -1;
+  uint64_t digest = 0;
+};
+
+// One snapshot: this rank's shard, and the next rank's beside it. Immutable once it is published.
+struct RingSnapshot : RangeSnapshot {
+  TrainPosition position;
+  RangeSnapshot next;
   uint64_t weights_digest = 0;
   std::vector<uint64_t> state_digests;
+  std::vector<ShardDigest> others;
   uint64_t applied_leap = 0;  // since the previous snapshot
   double copy_seconds = 0;    // of the training thread
 };
@@ -46,7 +66,8 @@ struct StagedLeap {
   uint64_t leap = 0;
   int64_t base_step = 0;
   int64_t horizon_steps = 0;
-  std::vector<float> predicted;  // this rank's shard of θ̂
+  std::vector<float> predicted;       // this rank's shard of θ̂
+  std::vector<float> next_predicted;  // the next rank's, if the policy carries state
   uint64_t digest = 0;
   std::shared_ptr<const RingSnapshot> base;  // shared with the ring: pinned while staged
 };
@@ -59,6 +80,20 @@ struct PrepareRequest {
   std::vector<double> scales;
 };
 
+// What the predictor's state at the next snapshot follows from: S_t and the anchor, which is θ_t or
+// the θ̂ of a leap applied since.
+struct StateSource {
+  std::shared_ptr<const RingSnapshot> snapshot;
+  std::shared_ptr<const StagedLeap> leap;  // null: the snapshot's own weights are the anchor
+  uint64_t leap_number = 0;                // of the leap in the anchor; 0: none
+  FlatRange own, next;                     // what the snapshot's two parts are ranges of
+
+  const std::vector<float>& anchor() const { return leap ? leap->predicted : snapshot->weights; }
+  const std::vector<float>& next_anchor() const {
+    return leap ? leap->next_predicted : snapshot->next.weights;
+  }
+};
+
 struct RingCallbacks {
   // All on the ring's thread.
   std::function<void(const RingSnapshot&)> on_snapshot;
@@ -67,9 +102,12 @@ struct RingCallbacks {
 
 class Ring {
  public:
+  // `seed`: predictor state of an earlier epoch or a checkpoint, of this rank's ranges, to go on
+  // from; without a snapshot the state starts over.
   static absl::StatusOr<std::unique_ptr<Ring>> Create(const JobSpec& spec,
-                                                      const WeightLayout& layout, FlatRange shard,
-                                                      RingCallbacks callbacks);
+                                                      const WeightLayout& layout, int rank,
+                                                      int world_size, RingCallbacks callbacks,
+                                                      StateSource seed);
   ~Ring();
 
   FlatRange shard() const { return shard_; }
@@ -101,39 +139,57 @@ class Ring {
   std::shared_ptr<const RingSnapshot> Find(int64_t step) const;
   std::vector<std::shared_ptr<const RingSnapshot>> List() const;
 
+  // The predictor state there is, the newest first: the newest snapshot's, the same with the leap
+  // that is held (other ranks may have applied it already), and the one before. Empty: none. Means
+  // something once the ring's thread has come to rest (Drain, Stop).
+  std::vector<StateSource> StateSources() const;
+
   // For work that wants the ring's thread: in order with the rest. False: too much waits.
   bool Post(std::function<void()> work);
   // Blocks until everything posted so far is done.
   void Drain();
+  // Does what was posted and ends the ring's thread. The training thread's last call.
+  void Stop();
 
  private:
-  Ring(const JobSpec& spec, const WeightLayout& layout, FlatRange shard, RingCallbacks callbacks);
-  void Loop();
+  Ring(const JobSpec& spec, const WeightLayout& layout, int rank, int world_size,
+       RingCallbacks callbacks, StateSource seed);
   std::shared_ptr<RingSnapshot> FreeSnapshot() const;
+  std::shared_ptr<const std::vector<float>> TakeThird(const Model& model, RingSnapshot& snapshot);
+  void DigestOthers(RingSnapshot& snapshot, std::shared_ptr<const std::vector<float>> third);
+  StateSource NewestSource() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Publish(std::shared_ptr<RingSnapshot> snapshot, std::shared_ptr<const StagedLeap> applied);
-  void AdvanceState(RingSnapshot& snapshot, const RingSnapshot* before, const StagedLeap* applied);
+  void AdvanceState(int64_t step, RangeSnapshot& now, const RangeSnapshot* before,
+                    const std::vector<float>* anchor);
   void Compute(const PrepareRequest& request);
   absl::StatusOr<std::shared_ptr<StagedLeap>> Predict(const PrepareRequest& request) const;
 
   const JobSpec spec_;
   const WeightLayout layout_;
-  const FlatRange shard_;
+  const int rank_, world_size_;
+  const FlatRange shard_, next_;  // this rank's; the next rank's, empty if there is no other
   const RingCallbacks callbacks_;
   std::vector<std::unique_ptr<Predictor>> predictors_;
   const Predictor* stateful_ = nullptr;  // the policy's predictor that carries state, if any
   bool moments_ = false;
+  bool next_moments_ = false;  // a leap's θ̂ of the next rank's shard is computed from them
   std::vector<std::shared_ptr<RingSnapshot>> memory_;  // all snapshots there are; training thread
+  // For a third digest; free, as in memory_, while nobody else has it.
+  std::shared_ptr<std::vector<float>> third_ = std::make_shared<std::vector<float>>();
 
   mutable Mutex mutex_;
   std::vector<std::shared_ptr<const RingSnapshot>> published_
       ABSL_GUARDED_BY(mutex_);  // oldest first
+  // Applied between the newest two of `published_` (or the seed and the first).
+  std::shared_ptr<const StagedLeap> between_ ABSL_GUARDED_BY(mutex_);
+  StateSource seed_ ABSL_GUARDED_BY(mutex_);  // until two snapshots are published
   std::shared_ptr<const StagedLeap> staged_ ABSL_GUARDED_BY(mutex_);
   bool held_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<const StagedLeap> applied_ ABSL_GUARDED_BY(mutex_);  // since the last snapshot
   int64_t newest_step_ ABSL_GUARDED_BY(mutex_) = -1;  // taken, maybe not yet published
 
-  BoundedQueue<std::function<void()>> queue_;  // the last `memory_.size()` places: snapshots only
-  std::thread thread_;                         // last: it uses everything above
+  // Last, as it uses everything above. Its last `memory_.size()` places are for snapshots only.
+  SerialThread work_;
 };
 
 }  // namespace leap

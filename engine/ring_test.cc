@@ -39,7 +39,8 @@ class RingTest : public ::testing::Test {
       MutexLock lock(&mutex_);
       votes_.insert_or_assign(request.leap, digest);
     };
-    ASSERT_OK_AND_ASSIGN(ring_, Ring::Create(spec_, model_->layout(), shard_, callbacks));
+    ASSERT_OK_AND_ASSIGN(ring_,
+                         Ring::Create(spec_, model_->layout(), rank, world_size, callbacks, {}));
   }
 
   // Sets every weight to `value` + its index and takes the snapshot of `step`, if there is room.

@@ -27,6 +27,11 @@ double Mean(const std::vector<float>& values) {
 
 absl::Status RankTrainer::Open() {
   LEAP_ASSIGN_OR_RETURN(corpus_, Corpus::Open(spec_.data, absl::StrCat(state_dir_, "/corpus")));
+  for (const PredictorSpec& predictor : spec_.leap.predictors) {
+    if (!spec_.leap.enabled || stateful_ != nullptr) break;
+    LEAP_ASSIGN_OR_RETURN(auto made, MakePredictor(predictor, spec_.leap.interval_steps));
+    if (made->needs().state_buffers > 0) stateful_ = std::move(made);
+  }
   return MakeFreshModel();
 }
 
@@ -173,6 +178,7 @@ absl::StatusOr<FinalReport> RankTrainer::Finish() {
   ring()->Drain();
   report.weights_digest = WeightsDigest();
   if (group_->rank() != 0) return report;
+  (void)checkpoints_.Drain(kCheckpointWait);
   const absl::Time start = Now();
   const auto path = WriteCheckpoint(checkpoint_dir(), Checkpoint(), spec_.checkpoint.keep);
   callbacks_.on_checkpoint(position_.step, path, SecondsSince(start));

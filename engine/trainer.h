@@ -4,7 +4,8 @@
 //
 // Life: Create once a job; then per epoch Join, and Step until it says done or fails. After an
 // error of Step or Join the weights, moments and position are those of a whole step (the one before
-// or after the failed collective), so the next epoch goes on from them. Threads: Create, Join,
+// or after the failed collective), so the next epoch goes on from them, and the predictor's state
+// with it (docs/decisions/2026-11-25-predictor-state-outlives-its-ranks.md). Threads: Create, Join,
 // Step, Finish: the training thread. Prepare, Decide, SetPaused, RequestCheckpoint and the readers:
 // any thread. Callbacks: the ring's thread, or the training thread where noted.
 #pragma once
@@ -42,8 +43,9 @@ struct EpochOptions {
 struct JoinReport {
   TrainPosition position;
   uint64_t weights_digest = 0;
-  std::string recovered_from;  // "", "peer rank 1", "checkpoint PATH", "the state before leap 3"
-  std::string undo_problem;    // why undo_leap is still part of the state
+  std::string recovered_from;   // "", "peer rank 1", "checkpoint PATH", "the state before leap 3"
+  std::string undo_problem;     // why undo_leap is still part of the state
+  std::string predictor_state;  // "" (there is none), "goes on from step 40", "starts over: WHY"
 };
 
 struct LeapReport {

@@ -21,8 +21,11 @@ absl::Status RankTrainer::Boundary(const std::vector<int64_t>& vote) {
   }
   const int64_t every = spec_.checkpoint.every_steps;
   const bool due = every > 0 && position_.data_position % every == 0;
+  const bool write = due || vote[kMinusCheckpoint] < 0;
   if (vote[kMinusCheckpoint] < 0) checkpoint_wanted_ = false;
-  if (group_->rank() == 0 && !last && (due || vote[kMinusCheckpoint] < 0)) WriteCheckpointAside();
+  if (write || last)
+    LEAP_RETURN_IF_ERROR(GatherPredictorState());  // the last one: Finish writes it
+  if (group_->rank() == 0 && !last && write) WriteCheckpointAside();
   return absl::OkStatus();
 }
 
@@ -133,7 +136,7 @@ void RankTrainer::TakeSnapshot(bool room) {
 
 // ---- checkpoints ----
 
-CheckpointData RankTrainer::Checkpoint() const {
+CheckpointData RankTrainer::Checkpoint() {
   CheckpointData data{.position = position_, .seed = spec_.train.seed, .config = model_->config()};
   const size_t n = static_cast<size_t>(size());
   data.weights.resize(n);
@@ -141,9 +144,14 @@ CheckpointData RankTrainer::Checkpoint() const {
   data.exp_avg_sq.resize(n);
   model_->ReadWeights(whole(), data.weights);
   model_->ReadMoments(whole(), data.exp_avg, data.exp_avg_sq);
+  data.position.state_base_step = saved_state_.base_step;
+  data.state = std::move(saved_state_.buffers);
+  data.state_anchor = std::move(saved_state_.anchor);
+  saved_state_ = {};
   return data;
 }
 
+// Neither training nor the ring waits for the disk, and a new epoch does not either.
 void RankTrainer::WriteCheckpointAside() {
   if (checkpoint_busy_.exchange(true)) {
     LogWarning("checkpoint-skipped",
@@ -151,7 +159,7 @@ void RankTrainer::WriteCheckpointAside() {
     return;
   }
   auto data = std::make_shared<CheckpointData>(Checkpoint());  // std::function copies
-  const bool posted = ring()->Post([this, data] {
+  const bool posted = checkpoints_.TryPost([this, data] {
     const absl::Time start = Now();
     const auto path = WriteCheckpoint(checkpoint_dir(), *data, spec_.checkpoint.keep);
     callbacks_.on_checkpoint(data->position.step, path, SecondsSince(start));

@@ -20,7 +20,6 @@ absl::StatusOr<JoinReport> RankTrainer::Join(const EpochOptions& options,
   LEAP_ASSIGN_OR_RETURN(group_, Group::Join(options.group, interrupt_));
   LEAP_RETURN_IF_ERROR(FindState(options, &report));
   LEAP_RETURN_IF_ERROR(StartRing());
-  applied_since_snapshot_ = 0;
   ShowPosition();
   report.position = position_;
   report.weights_digest = WeightsDigest();
@@ -35,10 +34,15 @@ absl::Status RankTrainer::FindState(const EpochOptions& options, JoinReport* rep
   }
   const bool load = options.from_checkpoint && !undone;
   if (load) ForgetKeptFrom(0);
+  if (undone || options.from_checkpoint || !options.live) state_sources_.clear();  // not this run's
   if (load && group_->rank() == 0) {
     LEAP_RETURN_IF_ERROR(LoadCheckpoint(options, &report->recovered_from));
   }
-  if (!undone) LEAP_RETURN_IF_ERROR(SyncState(options, &report->recovered_from));
+  std::vector<size_t> holders = {0};
+  if (!undone) {
+    LEAP_ASSIGN_OR_RETURN(holders, SyncState(options, &report->recovered_from));
+  }
+  LEAP_RETURN_IF_ERROR(SyncPredictorState(holders, &report->predictor_state));
   const bool without = options.undo_leap != 0 && position_.last_leap < options.undo_leap;
   if (without) report->undo_problem.clear();
   if (without && !load && group_->rank() == 0) ReplaceCheckpoints();
@@ -53,6 +57,8 @@ void RankTrainer::Leave() {
     ring.swap(ring_);
   }
   if (ring == nullptr) return;
+  ring->Stop();
+  state_sources_ = ring->StateSources();
   if (const uint64_t expired = ring->Expire()) {
     callbacks_.on_leap({.leap = expired, .boundary_step = position_.step, .step = position_.step});
   }
@@ -62,6 +68,7 @@ void RankTrainer::Leave() {
 absl::Status RankTrainer::LoadCheckpoint(const EpochOptions& options, std::string* source) {
   const bool fresh = spec_.checkpoint.resume == "never" && options.checkpoint_path.empty();
   if (fresh) return position_ == TrainPosition{} ? absl::OkStatus() : MakeFreshModel();
+  (void)checkpoints_.Drain(kCheckpointWait);
   std::vector<std::string> paths;
   const bool named = spec_.checkpoint.resume != "auto" && spec_.checkpoint.resume != "never";
   if (!options.checkpoint_path.empty()) paths.push_back(options.checkpoint_path);
@@ -87,6 +94,7 @@ absl::Status RankTrainer::LoadCheckpoint(const EpochOptions& options, std::strin
     model_->WriteWeights(whole(), data->weights);
     model_->WriteMoments(whole(), data->exp_avg, data->exp_avg_sq);
     position_ = data->position;
+    TakePredictorState(*data, path);
     *source = absl::StrCat("checkpoint ", path);
     return absl::OkStatus();
   }
@@ -94,7 +102,9 @@ absl::Status RankTrainer::LoadCheckpoint(const EpochOptions& options, std::strin
 }
 
 // The newest state among the ranks that hold it wins; all others receive it.
-absl::Status RankTrainer::SyncState(const EpochOptions& options, std::string* recovered_from) {
+// Returns the ranks that held it.
+absl::StatusOr<std::vector<size_t>> RankTrainer::SyncState(const EpochOptions& options,
+                                                           std::string* recovered_from) {
   const bool nobody_live = options.from_checkpoint;
   const bool live = nobody_live ? options.group.rank == 0 : options.live;
   std::vector<int64_t> mine(kPositionColumns);
@@ -121,11 +131,11 @@ absl::Status RankTrainer::SyncState(const EpochOptions& options, std::string* re
     equal = equal && std::equal(all[r].begin() + 1, all[r].end(), all[best].begin() + 1) &&
             (all[r][kLive] == 1 || position_.adam_step == 0);
   }
-  if (equal) return absl::OkStatus();
+  if (equal) return holders;
   const size_t source = holders[options.epoch % holders.size()];  // round-robin
   const bool receive = version(static_cast<size_t>(group_->rank())) != version(best);
   LEAP_RETURN_IF_ERROR(BroadcastState(static_cast<int>(source), receive));
-  if (!receive) return absl::OkStatus();
+  if (!receive) return holders;
   position_ = TrainPosition{.rollbacks = all[source][kRollbacks],
                             .step = all[source][kStep],
                             .data_position = all[source][kDataPosition],
@@ -133,7 +143,7 @@ absl::Status RankTrainer::SyncState(const EpochOptions& options, std::string* re
                             .leaps_applied = all[source][kLeaps],
                             .last_leap = static_cast<uint64_t>(all[source][kLastLeap])};
   *recovered_from = absl::StrCat("peer rank ", source);
-  return absl::OkStatus();
+  return holders;
 }
 
 absl::Status RankTrainer::BroadcastState(int source, bool receive) {
@@ -151,15 +161,18 @@ absl::Status RankTrainer::BroadcastState(int source, bool receive) {
 }
 
 absl::Status RankTrainer::StartRing() {
-  const FlatRange shard = ShardOf(size(), group_->rank(), group_->world_size());
-  LEAP_ASSIGN_OR_RETURN(std::shared_ptr<Ring> ring,
-                        Ring::Create(spec_, model_->layout(), shard,
-                                     {.on_snapshot =
-                                          [this, shard](const RingSnapshot& snapshot) {
-                                            callbacks_.on_snapshot(snapshot, shard);
-                                          },
-                                      .on_vote = callbacks_.on_vote}));
+  const int rank = group_->rank(), world_size = group_->world_size();
+  const FlatRange shard = ShardOf(size(), rank, world_size);
+  RingCallbacks callbacks{
+      .on_snapshot =
+          [this, shard](const RingSnapshot& snapshot) { callbacks_.on_snapshot(snapshot, shard); },
+      .on_vote = callbacks_.on_vote};
+  LEAP_ASSIGN_OR_RETURN(
+      std::shared_ptr<Ring> ring,
+      Ring::Create(spec_, model_->layout(), rank, world_size, std::move(callbacks),
+                   state_sources_.empty() ? StateSource() : state_sources_.front()));
   PrepareToKeep(shard);
+  state_sources_.clear();  // the ring's now
   if (spec_.leap.enabled) {
     const int64_t longest = LongestShard();
     leap_shard_ = at::zeros({longest}, at::kFloat);

@@ -134,6 +134,7 @@ absl::Status RankTrainer::RestoreKept(const KeptState& kept) {
 // After an undone leap the newest checkpoint may still have it. Before anybody hears that it is
 // undone there is one without it, and those from after it are gone.
 void RankTrainer::ReplaceCheckpoints() {
+  (void)checkpoints_.Drain(kCheckpointWait);  // it would be removed, or come back after
   const absl::Time start = Now();
   const auto path = WriteCheckpoint(checkpoint_dir(), Checkpoint(), spec_.checkpoint.keep);
   callbacks_.on_checkpoint(position_.step, path, SecondsSince(start));

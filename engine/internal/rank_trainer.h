@@ -1,7 +1,8 @@
 // RankTrainer, shared by the files that implement it: trainer.cc (life, one step),
-// trainer_join.cc (joining an epoch, state from peers or a checkpoint), trainer_undo.cc (going back
-// to before a leap), trainer_boundary.cc (what happens between two steps: leap, snapshot,
-// checkpoint). See engine/trainer.h for the contract.
+// trainer_join.cc (joining an epoch, weights from peers or a checkpoint), trainer_state.cc (the
+// predictor's state on the same way), trainer_undo.cc (going back to before a leap),
+// trainer_boundary.cc (what happens between two steps: leap, snapshot, checkpoint). See
+// engine/trainer.h for the contract.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -18,12 +19,15 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/serial_thread.h"
 #include "engine/corpus.h"
 #include "engine/model.h"
+#include "engine/state_plan.h"
 #include "engine/trainer.h"
 
 namespace leap {
 
+constexpr absl::Duration kCheckpointWait = absl::Minutes(2);  // for one that is being written
 constexpr absl::Duration kPausedRhythm = absl::Milliseconds(50);
 
 inline absl::Time Now() { return RealClock().Now(); }
@@ -100,9 +104,15 @@ class RankTrainer final : public Trainer {
   uint64_t WeightsDigest() const;
   absl::Status FindState(const EpochOptions& options, JoinReport* report);
   absl::Status LoadCheckpoint(const EpochOptions& options, std::string* source);
-  absl::Status SyncState(const EpochOptions& options, std::string* recovered_from);
+  absl::StatusOr<std::vector<size_t>> SyncState(const EpochOptions& options,
+                                                std::string* recovered_from);
   absl::Status BroadcastState(int source, bool receive);
   absl::Status StartRing();
+  std::vector<int64_t> StateRow() const;
+  absl::Status SyncPredictorState(const std::vector<size_t>& holders, std::string* outcome);
+  absl::Status ReceivePredictorState(const StatePlan& plan);
+  void TakePredictorState(CheckpointData& data, const std::string& path);
+  absl::Status GatherPredictorState();
   absl::Status MakeFreshModel();
 
   struct KeptState {    // of before a leap: this rank's shard
@@ -128,7 +138,7 @@ class RankTrainer final : public Trainer {
   void PublishLeap(const StagedLeap& leap, int64_t boundary_step, double pause);
   void TakeSnapshot(bool room);
   void WriteCheckpointAside();
-  CheckpointData Checkpoint() const;
+  CheckpointData Checkpoint();
   void ShowPosition();
 
   const JobSpec spec_;
@@ -146,6 +156,15 @@ class RankTrainer final : public Trainer {
   // to the longest. Written by the training thread; read by the ring's until the leap is published.
   at::Tensor leap_shard_, leap_shards_;
   std::vector<KeptState> kept_;
+  std::unique_ptr<Predictor> stateful_;  // the policy's predictor that carries state, if any
+  // What this rank holds of the predictor's state between two epochs' rings.
+  std::vector<StateSource> state_sources_;
+  // Rank 0: the whole state, gathered at the boundary of a checkpoint.
+  struct SavedState {
+    int64_t base_step = -1;
+    std::vector<std::vector<float>> buffers;
+    std::vector<float> anchor;
+  } saved_state_;
   double loss_ = std::numeric_limits<double>::quiet_NaN();
 
   std::atomic<bool> paused_{false};
@@ -155,6 +174,8 @@ class RankTrainer final : public Trainer {
   mutable Mutex mutex_;
   TrainPosition shown_position_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<Ring> ring_ ABSL_GUARDED_BY(mutex_);
+
+  SerialThread checkpoints_{1};  // last, as it uses the above: writes them, one at a time
 };
 
 }  // namespace leap
