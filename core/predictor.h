@@ -70,7 +70,7 @@ class Predictor {
   virtual absl::string_view name() const = 0;
   virtual PredictorNeeds needs() const = 0;
 
-  // Per-tensor scales from whole-model inputs (range = all). Default: empty.
+  // Per-tensor scales from whole-model inputs (range = all), each from 0 to 1. Default: empty.
   virtual std::vector<double> Scales(const PredictorInputs& /*whole*/,
                                      const WeightLayout& /*layout*/) const {
     return {};
@@ -101,6 +101,11 @@ struct PredictorInfo {
   std::vector<std::pair<std::string, double>> params;  // name and default
   PredictorNeeds needs;                                // with default params
 };
+
+// Scales as somebody sent them: none for a formula that takes none; else one per tensor of the
+// layout, each from 0 to 1. InvalidArgument. `tensors` 0: the layout is not known here.
+absl::Status CheckScales(const PredictorNeeds& needs, std::span<const double> scales,
+                         size_t tensors);
 
 // The registry: one line per predictor, in core/predictors/registry.cc.
 const std::vector<PredictorInfo>& RegisteredPredictors();

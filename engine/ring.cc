@@ -272,6 +272,7 @@ absl::StatusOr<std::shared_ptr<StagedLeap>> Ring::Predict(const PrepareRequest& 
   }
   const Predictor& predictor = *predictors_[static_cast<size_t>(request.predictor)];
   const PredictorNeeds needs = predictor.needs();
+  LEAP_RETURN_IF_ERROR(CheckScales(needs, request.scales, layout_.tensors.size()));
   const std::vector<std::shared_ptr<const RingSnapshot>> held = List();
   const auto base = std::find_if(held.begin(), held.end(), [&request](const auto& snapshot) {
     return snapshot->position.step == request.base_step;

@@ -1,6 +1,7 @@
 // The ring of one rank: digests, predictor state, what readers hold, and leaps staged from it.
 #include "engine/ring.h"
 
+#include <cmath>
 #include <map>
 #include <memory>
 #include <vector>
@@ -174,6 +175,25 @@ TEST_F(RingTest, LeapIsPredictedFromTheRing) {
   EXPECT_EQ(*vote, DigestOf(leap->predicted, shard_));
   EXPECT_EQ(leap->predicted[0], At(20, 0) + 1);  // K / Δ = 1/2 of a displacement of 2
   EXPECT_EQ(Prepare({.leap = 2, .base_step = 20, .horizon_steps = 5}).value(), *vote);  // repeated
+}
+
+// They come from a verifier, by way of the coordinator, which does not know the layout.
+TEST_F(RingTest, ScalesThatDoNotFitAreVotedAgainst) {
+  spec_.leap.predictors = {{.name = "quadratic", .horizons_steps = {5}, .form = "code"}};
+  Make();
+  for (const int64_t step : {10, 20, 30}) ASSERT_TRUE(Take(step, static_cast<float>(step)));
+  const size_t tensors = model_->layout().tensors.size();
+  PrepareRequest request{.leap = 1, .base_step = 30, .horizon_steps = 5};
+  for (const std::vector<double>& bad :
+       {std::vector<double>{}, std::vector<double>(tensors - 1, 0.5),
+        std::vector<double>(tensors + 1, 0.5), std::vector<double>(tensors, 1e30),
+        std::vector<double>(tensors, std::nan(""))}) {
+    request.scales = bad;
+    EXPECT_THAT(Prepare(request), StatusIs(absl::StatusCode::kInvalidArgument));
+    ++request.leap;
+  }
+  request.scales.assign(tensors, 0.5);
+  EXPECT_OK(Prepare(request));
 }
 
 TEST_F(RingTest, LifeOfALeap) {

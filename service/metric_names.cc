@@ -236,7 +236,7 @@ std::vector<MetricDef> FailureMetrics() {
        kCounter,
        "Agents put into quarantine, by cause.",
        kInCoordinator,
-       {{"cause", {"nan", "digest", "length", "errors", "corrupt", "other"}}}},
+       {{"cause", {"nan", "digest", "length", "range", "errors", "corrupt", "other"}}}},
       {Metric::kRefusedTotal,
        "leap_refused_messages_total",
        kCounter,

@@ -243,6 +243,7 @@ std::optional<Floats> Assembler::Anchor(const v1::Task& task, const HeldSnapshot
   if (needs.state_buffers > static_cast<int>(before.state.size())) return std::nullopt;
   Inputs inputs{.snapshots = {before.weights},
                 .scales = {applied.scales().begin(), applied.scales().end()}};
+  if (!CheckScales(needs, inputs.scales, layout_.tensors.size()).ok()) return std::nullopt;
   for (int i = 1; i < needs.snapshots; ++i) {
     if (task.snapshots_size() <= i + 1) return std::nullopt;
     const v1::SnapshotRef& ref = task.snapshots(i + 1);

@@ -74,7 +74,8 @@ enum class Metric {
              // "corrupt" | "formation-failed" | "rollback" | "restart"
   kRefused,  // counter [what]: kind of a stale or refused message ("prepare-vote", "hello", ...)
   kDeviceSeconds,    // counter [role]: "worker" | "verifier"
-  kQuarantines,      // counter [cause]: "nan" | "digest" | "length" | "errors" | "corrupt"
+  kQuarantines,      // counter [cause]: "nan" | "digest" | "length" | "range" |
+                     // "errors" | "corrupt"
   kRecoverySeconds,  // histogram; from the loss to the epoch formed
   kPersistFailures,  // counter
 };

@@ -11,6 +11,7 @@
 namespace leap::machine {
 namespace {
 
+constexpr double kRounding = 1e-3;
 constexpr double kAgeMemory = 0.8;  // weight of the past in the expected age of a verdict
 
 bool AllFinite(const std::vector<float>& losses) {
@@ -44,6 +45,20 @@ std::string LeapMachine::Refusal(const WorkItem& item, const TaskResult& result,
     return absl::StrFormat(
         "scored weights with digest %016x at step %d, where the ranks have %016x", result.digest,
         item.base_step, base->record.weights_digest);
+  }
+  // A mean of cross-entropies is not below zero, nor a cosine beyond one, but for rounding.
+  const bool below =
+      std::ranges::any_of(result.gate_losses, [](float loss) { return loss < -kRounding; });
+  if (below || result.report_loss < -kRounding || std::fabs(result.similarity) > 1 + kRounding) {
+    *cause = "range";
+    return absl::StrCat("a loss below zero or a similarity beyond one at step ", item.base_step);
+  }
+  const absl::Status scales = item.kind == Task::Kind::kCandidate
+                                  ? CheckScales(needs_[item.candidate.predictor], result.scales, 0)
+                                  : absl::OkStatus();
+  if (!scales.ok()) {
+    *cause = "range";
+    return std::string(scales.message());
   }
   // A candidate may have any loss; the base may not, unless the training itself has none.
   if (item.kind != Task::Kind::kCandidate && !AllFinite(result.gate_losses) &&

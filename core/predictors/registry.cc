@@ -161,4 +161,21 @@ absl::StatusOr<std::unique_ptr<Predictor>> MakePredictor(const PredictorSpec& sp
   return predictor;
 }
 
+absl::Status CheckScales(const PredictorNeeds& needs, std::span<const double> scales,
+                         size_t tensors) {
+  const bool counted = !needs.scales ? scales.empty()
+                       : tensors > 0 ? scales.size() == tensors
+                                     : !scales.empty();
+  if (!counted) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("expected ", needs.scales ? "a scale for each tensor" : "no scales", ", saw ",
+                     scales.size()));
+  }
+  for (const double scale : scales) {
+    if (scale >= 0 && scale <= 1) continue;
+    return absl::InvalidArgumentError(absl::StrCat("expected scales from 0 to 1, saw ", scale));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace leap

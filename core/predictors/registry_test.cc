@@ -115,5 +115,19 @@ TEST(RegistryTest, BadSpecsGetAnErrorThatSaysWhatToDo) {
   EXPECT_THAT(MakePredictor({.name = "linear"}, 0), StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
+TEST(CheckScalesTest, TakesWhatAPredictorMayHaveSaid) {
+  const PredictorNeeds none{}, some{.scales = true};
+  EXPECT_OK(CheckScales(none, {}, 3));
+  EXPECT_OK(CheckScales(some, std::vector<double>{0, 0.5, 1}, 3));
+  EXPECT_OK(CheckScales(some, std::vector<double>{0.5}, 0)) << "how many tensors is not known";
+  const std::vector<double> bad[] = {
+      {}, {0.5, 0.5}, {0.5, 0.5, 1.1}, {0.5, 0.5, -0.1}, {0.5, 0.5, std::nan("")}};
+  for (const std::vector<double>& scales : bad) {
+    EXPECT_THAT(CheckScales(some, scales, 3), StatusIs(absl::StatusCode::kInvalidArgument));
+  }
+  EXPECT_THAT(CheckScales(none, std::vector<double>{0.5}, 3),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no scales")));
+}
+
 }  // namespace
 }  // namespace leap
