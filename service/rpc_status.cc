@@ -2,8 +2,10 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/error_reason.h"
+#include "base/utf8.h"
 #include "google/protobuf/unknown_field_set.h"
 
 namespace leap {
@@ -48,11 +50,10 @@ constexpr size_t kMaxMessageBytes = 6000;
 constexpr size_t kMaxMetadataBytes = 512;
 constexpr size_t kMaxMetadataEntries = 16;
 
-// At most `bytes` of `text`, never half a UTF-8 character.
+// At most `bytes` of `text`, and dots if that is not all.
 std::string Cut(absl::string_view text, size_t bytes) {
-  if (text.size() <= bytes) return std::string(text);
-  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
-  return std::string(text.substr(0, bytes)) + "...";
+  const absl::string_view kept = CutUtf8(text, bytes);
+  return absl::StrCat(kept, kept.size() < text.size() ? "..." : "");
 }
 
 void AddText(UnknownFieldSet* fields, int number, absl::string_view text) {
