@@ -38,13 +38,14 @@ class SessionReactor final
     : public grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage> {
  public:
   SessionReactor(Runner* runner, MetricsFeed* metrics, const AgentServiceLimits& limits,
-                 const absl::Status& access)
+                 const absl::StatusOr<Caller>& caller)
       : runner_(runner), metrics_(metrics), limits_(limits) {
-    if (!access.ok()) {
+    if (!caller.ok()) {
       metrics_->CountRefusedSession("unauthenticated");
-      End(access);
+      End(caller.status());
       return;
     }
+    caller_ = caller->name;
     if (static_cast<int>(runner_->sessions()) >= limits_.max_sessions) {
       metrics_->CountRefusedSession("limit");
       End(MakeError(absl::StatusCode::kResourceExhausted, ErrorReason::kQuotaExceeded,
@@ -129,13 +130,14 @@ class SessionReactor final
       metrics_->CountRefusedSession("protocol");
       return message.status();
     }
-    const auto* hello = std::get_if<machine::Hello>(&*message);
+    auto* const hello = std::get_if<machine::Hello>(&*message);
     if ((hello != nullptr) != agent_.empty()) {
       metrics_->CountRefusedSession("protocol");
       return MakeError(absl::StatusCode::kInvalidArgument, ErrorReason::kProtocolViolation,
                        "agent session: expected Hello first, and once");
     }
     if (hello != nullptr) {
+      hello->caller = caller_;
       agent_ = hello->agent;
       incarnation_ = hello->incarnation;
     }
@@ -177,6 +179,7 @@ class SessionReactor final
   std::shared_ptr<Sink> sink_;  // shared with the runner
   uint64_t session_ = 0;
   v1::AgentMessage incoming_;  // gRPC's, between StartRead and OnReadDone
+  std::string caller_;
   std::string agent_;
   uint64_t incarnation_ = 0;
 
@@ -212,8 +215,8 @@ class AgentServiceImpl final : public v1::AgentService::CallbackService {
 
   grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>* Session(
       grpc::CallbackServerContext* context) override {
-    const absl::Status access = auth_->Check(*context, "/leap.v1.AgentService/Session").status();
-    return new SessionReactor(runner_, metrics_, limits_, access);  // gRPC's; deletes itself
+    const absl::StatusOr<Caller> caller = auth_->Check(*context, "/leap.v1.AgentService/Session");
+    return new SessionReactor(runner_, metrics_, limits_, caller);  // gRPC's; deletes itself
   }
 
  private:

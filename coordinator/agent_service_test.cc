@@ -136,6 +136,22 @@ TEST_F(AgentServiceTest, OnlyWorkersGetIn) {
   EXPECT_TRUE(agent.WaitConnected());
 }
 
+TEST_F(AgentServiceTest, ANameBelongsToWhoeverHoldsIt) {
+  TestCoordinatorOptions options = Options();
+  const std::string pool(32, 'p'), evil(32, 'e');
+  options.auth = {.required = true,
+                  .token_file = dir_.Write(
+                      "tokens", absl::StrCat(pool, " worker pool\n", evil, " worker evil\n"))};
+  TestCoordinator coordinator(options);
+  PaperAgent agent(coordinator.address(), "w0", v1::ROLE_WORKER, pool);
+  ASSERT_TRUE(agent.WaitConnected());
+  RawSession impostor(coordinator.address(), evil);
+  impostor.Write(Hello("w0", 77));
+  EXPECT_THAT(impostor.End(),
+              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("held by 'pool'")));
+  EXPECT_TRUE(agent.info().connected);
+}
+
 TEST_F(AgentServiceTest, AMessageThatIsTooLongEndsTheStreamOnly) {
   TestCoordinator coordinator(Options());
   PaperAgent agent(coordinator.address(), "w0", v1::ROLE_WORKER);

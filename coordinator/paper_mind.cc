@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/job_spec.h"
+#include "core/predictor.h"
+
 namespace leap {
 namespace {
 
@@ -32,7 +35,7 @@ v1::Hello PaperMind::Hello() const {
 }
 
 v1::Heartbeat PaperMind::Beat() {
-  if (!job().empty() && hello_.role() == v1::ROLE_WORKER) ++step_;
+  if (trains_) ++step_;
   v1::Heartbeat beat;
   beat.set_job(job());
   beat.set_epoch(epoch());
@@ -48,10 +51,13 @@ std::vector<v1::AgentMessage> PaperMind::On(const v1::CoordinatorMessage& messag
   std::vector<v1::AgentMessage> replies;
   if (message.has_assign_worker()) Join(message.assign_worker(), &replies);
   if (message.has_assign_verifier()) {
+    trains_ = false;
     hello_.set_job(message.assign_verifier().job());
     hello_.set_epoch(message.assign_verifier().epoch());
+    ReadSpec(message.assign_verifier().spec_yaml());
   }
-  if (message.has_release()) {
+  if (message.has_release() && message.release().job() == job()) {
+    trains_ = false;
     hello_.clear_job();
     hello_.clear_epoch();
     ended_.reset();
@@ -63,7 +69,15 @@ std::vector<v1::AgentMessage> PaperMind::On(const v1::CoordinatorMessage& messag
   return replies;
 }
 
+void PaperMind::TakeStateOf(const PaperMind& peer) {
+  step_ = peer.step_;
+  applied_ = peer.applied_;
+  hello_.set_last_leap(peer.hello_.last_leap());
+  hello_.set_leaps_applied(peer.hello_.leaps_applied());
+}
+
 void PaperMind::Join(const v1::AssignWorker& assign, std::vector<v1::AgentMessage>* replies) {
+  trains_ = true;
   hello_.set_job(assign.job());
   hello_.set_epoch(assign.epoch());
   rank_ = assign.rank();
@@ -89,6 +103,16 @@ uint64_t PaperMind::ShareOf(uint64_t digest) const {
   return rank_ == 0 ? digest - static_cast<uint64_t>(world_size_ - 1) : 1;
 }
 
+void PaperMind::ReadSpec(const std::string& yaml) {
+  scaled_.clear();
+  const absl::StatusOr<JobSpec> spec = ParseJobSpec(yaml);
+  if (!spec.ok()) return;
+  for (const PredictorSpec& predictor : spec->leap.predictors) {
+    const auto made = MakePredictor(predictor, spec->leap.interval_steps);
+    scaled_.push_back(made.ok() && (*made)->needs().scales);
+  }
+}
+
 v1::AgentMessage PaperMind::Score(const v1::Task& task) const {
   v1::AgentMessage message;
   v1::TaskResult* result = message.mutable_task_result();
@@ -101,6 +125,8 @@ v1::AgentMessage PaperMind::Score(const v1::Task& task) const {
   for (int i = 0; i < 4; ++i) {
     result->add_gate_losses((candidate ? 2.5f : 3.0f) + 0.01f * static_cast<float>(i));
   }
+  const auto predictor = static_cast<size_t>(task.predictor());
+  if (candidate && predictor < scaled_.size() && scaled_[predictor]) result->add_scales(1);
   result->set_report_loss(3.1);
   result->set_similarity(task.snapshots_size() > 1 ? 0.9999
                                                    : std::numeric_limits<double>::quiet_NaN());

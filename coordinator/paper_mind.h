@@ -35,21 +35,30 @@ class PaperMind {
   // Leaps that it was told to commit.
   const std::set<uint64_t>& applied() const { return applied_; }
 
+  // What a peer's state is when an epoch begins (a group of one has its own).
+  void TakeStateOf(const PaperMind& peer);
+
+  // It is a rank, be it a worker or a verifier that stands in.
+  bool trains() const { return trains_; }
+  int64_t step() const { return step_; }
   const std::string& job() const { return hello_.job(); }
   uint64_t epoch() const { return hello_.epoch(); }
   int rank() const { return rank_; }
 
  private:
   void Join(const v1::AssignWorker& assign, std::vector<v1::AgentMessage>* replies);
+  void ReadSpec(const std::string& yaml);
   v1::AgentMessage Score(const v1::Task& task) const;
   v1::AgentMessage Vote(const v1::Prepare& prepare);
   v1::AgentMessage Outcome(const v1::Decide& decide);
   uint64_t ShareOf(uint64_t digest) const;
 
   v1::Hello hello_;
+  bool trains_ = false;
   int rank_ = 0;
   int world_size_ = 1;
   int64_t step_ = 0;
+  std::vector<bool> scaled_;           // by predictor: it takes scales
   std::map<uint64_t, int64_t> bases_;  // of prepared leaps
   std::set<uint64_t> applied_;
   std::optional<v1::AgentMessage> ended_;  // until it is released

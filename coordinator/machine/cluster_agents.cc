@@ -78,14 +78,26 @@ void Cluster::On(const SessionClosed& closed, Batch& batch) {
 
 // ---- Hello ----
 
-// May this process have the name? Another live one may hold it: then the newcomer is turned away.
+// May this process have the name? Another live one may hold it, or somebody else: then the newcomer
+// is turned away.
 bool Cluster::AdmitHello(const AgentSaid& said, const Hello& hello, Batch& batch) {
   const Agent* const holder = agents_.Find(said.agent);
   if (holder == nullptr) {
+    if (agents_.size() >= options_.max_agents) agents_.Forget(batch.now() - LeaseOf(Agent{}));
     if (agents_.size() < options_.max_agents) return true;
     batch.Close(said.session,
                 MakeError(absl::StatusCode::kResourceExhausted, ErrorReason::kQuotaExceeded,
-                          absl::StrCat("expected at most ", options_.max_agents, " agents")));
+                          absl::StrCat("expected at most ", options_.max_agents,
+                                       " agents; stop some, or start another coordinator")));
+    return false;
+  }
+  const bool stranger = !holder->caller.empty() && holder->caller != hello.caller;
+  if (stranger && (holder->Connected() || holder->use == Use::kAssigned)) {
+    batch.Close(said.session,
+                MakeError(absl::StatusCode::kPermissionDenied, ErrorReason::kPermissionDenied,
+                          absl::StrCat("the name '", said.agent, "' is held by '", holder->caller,
+                                       "', not by '", hello.caller, "'; choose another --name"),
+                          {{"agent", said.agent}}));
     return false;
   }
   const bool other = holder->incarnation != hello.incarnation;
@@ -113,6 +125,7 @@ void Cluster::OnHello(const AgentSaid& said, const Hello& hello, Batch& batch) {
     if (job != nullptr) job->OnAgentGone(agent, "its process was started again", batch);
     agent = Agent{.name = said.agent, .incarnation = said.incarnation};
   }
+  agent.caller = hello.caller;
   agent.role = hello.role;
   agent.data_address = hello.data_address;
   agent.store_address = hello.store_address;
@@ -151,18 +164,21 @@ void Cluster::PlaceAgent(Agent& agent, const Hello& hello, Batch& batch) {
 }
 
 void Cluster::OnHeartbeat(Agent& agent, const Heartbeat& heartbeat, Batch& batch) {
-  if (heartbeat.job.empty()) {
-    if (agent.use != Use::kReleasing) return;
-    agent.use = Use::kIdle;
-    agent.job.clear();
+  constexpr absl::string_view kNotNeeded = "this job does not need it (any more)";
+  JobMachine* const job = agent.use == Use::kAssigned ? Find(agent.job) : nullptr;
+  const bool assigned = job != nullptr && !job->ended();
+  if (assigned && heartbeat.job == agent.job) return job->OnMessage(agent, heartbeat, batch);
+  if (assigned && !job->OnDropped(agent, batch)) {
+    // Its assignment is on its way; whatever it has from before is not needed.
+    if (!heartbeat.job.empty()) {
+      batch.Send(agent, Release{.job = heartbeat.job, .reason = std::string(kNotNeeded)});
+    }
     return;
   }
-  JobMachine* const job = Find(heartbeat.job);
-  if (job != nullptr && !job->ended() && agent.use == Use::kAssigned &&
-      agent.job == heartbeat.job) {
-    return job->OnMessage(agent, heartbeat, batch);
-  }
-  batch.Release(agent, heartbeat.job, "this job does not need it (any more)");
+  if (!heartbeat.job.empty()) return batch.Release(agent, heartbeat.job, kNotNeeded);
+  if (!assigned && agent.use != Use::kReleasing) return;
+  agent.use = Use::kIdle;
+  agent.job.clear();
 }
 
 void Cluster::OnGoodbye(Agent& agent, const Goodbye& goodbye, Batch& batch) {

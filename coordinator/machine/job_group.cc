@@ -239,7 +239,8 @@ void JobMachine::TryForm(Batch& batch) {
 }
 
 GroupMember JobMachine::TakeSeat(const Seat& seat, Batch& batch) {
-  const GroupMember* const member = core_.group.Find(seat.agent, seat.incarnation);
+  const GroupMember* member = core_.group.Find(seat.agent, seat.incarnation);
+  if (member != nullptr && member->dead) member = nullptr;  // it lost its state, and begins anew
   Agent& agent = *batch.agents().Find(seat.agent, seat.incarnation);
   GroupMember taken =
       member != nullptr

@@ -52,6 +52,9 @@ class JobMachine {
   // The process is gone for good: another one has its name, or it said Goodbye.
   void OnAgentGone(const Agent& agent, absl::string_view why, Batch& batch);
   void OnSessionClosed(const Agent& agent, Batch& batch);
+  // The agent says that it has no job, or another one. True: it was a rank of an epoch that stands,
+  // and is not any more.
+  bool OnDropped(const Agent& agent, Batch& batch);
   void OnMessage(Agent& agent, const AgentMessage& message, Batch& batch);
   // An idle verifier is given to this job.
   void TakeVerifier(Agent& agent, Batch& batch);

@@ -107,6 +107,17 @@ void JobMachine::OnAgentGone(const Agent& agent, absl::string_view why, Batch& b
   CheckGroup(batch);
 }
 
+bool JobMachine::OnDropped(const Agent& agent, Batch& batch) {
+  GroupMember* const member = core_.group.Find(agent.name, agent.incarnation);
+  if (member == nullptr || member->dead || !core_.group.Formed()) return false;
+  member->dead = true;  // the next tick ends the epoch
+  core_.Event(batch, "worker-lost",
+              absl::StrCat("rank ", member - core_.group.members().data(), " (", agent.name,
+                           ") has dropped the job, and its state with it"),
+              Severity::kWarning);
+  return true;
+}
+
 void JobMachine::OnSessionClosed(const Agent&, Batch& batch) {
   batch.Changed(core_.id());
   CheckGroup(batch);
@@ -182,6 +193,7 @@ void JobMachine::On(Agent& agent, const Heartbeat& heartbeat, Batch& batch) {
 void JobMachine::On(Agent& agent, const TrainingStarted& started, Batch& batch) {
   const GroupMember* const member = SenderOf(agent, started.epoch, "training-started", batch);
   if (member == nullptr || member != core_.group.members().data()) return;
+  if (core_.record.has_data && core_.record.data == started.data) return;  // said at each epoch
   core_.record.has_data = true;
   core_.record.data = started.data;
   core_.Event(

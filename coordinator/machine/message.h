@@ -82,6 +82,7 @@ struct Result {
 struct Hello {
   std::string agent;
   uint64_t incarnation = 0;
+  std::string caller;  // not on the wire: whom its certificate or token names; empty: not known
   Role role = Role::kUnspecified;
   std::string data_address;
   std::string store_address;  // empty: cannot be a main worker

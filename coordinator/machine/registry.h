@@ -24,6 +24,7 @@ enum class Use {
 struct Agent {
   std::string name;
   uint64_t incarnation = 0;
+  std::string caller;  // who holds the name (Hello); empty: not known
   Role role = Role::kUnspecified;
   std::string data_address;
   std::string store_address;
