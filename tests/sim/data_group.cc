@@ -189,7 +189,7 @@ void World::Rendezvous(DataGroup& group) {
       !before && !group.from_checkpoint && std::ranges::none_of(ranks, [](const Process* rank) {
         return rank->state && !rank->corrupt;
       });
-  if (false_line) oracle_.OnFalseLine(group.job);
+  if (false_line) newest.line = ++false_lines_;
   oracle_.OnRendezvous(group, ranks, newest);
   Trace("data: %s epoch %d meets at step %d", group.job.c_str(), static_cast<int>(group.epoch),
         static_cast<int>(newest.step));
@@ -221,7 +221,7 @@ void World::Boundary(DataGroup& group) {
   group.hanging = -1;
   const std::vector<Process*> ranks = Here(group);
   if (std::ranges::any_of(ranks, &Process::reports_nan)) {  // the loss is the same on all
-    oracle_.OnRewind(group.job);
+    oracle_.OnRewind(group.job, group.epoch);
     group.over = true;
     for (Process* const rank : ranks) rank->StopForNan();
     return;
@@ -268,7 +268,9 @@ void World::FailInMidAir(DataGroup& group) {
     if (!(here ? process->HoldsApplicable(leap) : group.held[rank] == leap)) leap = 0;
   }
   std::erase_if(ranks, [&](Process*) { return random_.Percent(50); });
-  if (!ranks.empty()) Complete(group, ranks, leap);
+  if (ranks.empty()) return;
+  Complete(group, ranks, leap);
+  oracle_.AfterMidAir(group, ranks);
 }
 
 }  // namespace leap::sim

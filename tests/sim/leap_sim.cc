@@ -3,6 +3,7 @@
 //
 //   leap_sim --seed 17 --trace           one run, with everything that happens
 //   leap_sim --first 1 --count 10000     many; exit 1 if a seed fails
+//   leap_sim --seeds FILE                those in a file: a number a line, # begins a comment
 //   --faults kill-worker,partition       only these kinds (all | none | a list)
 //   --mutation 3                         with a planted bug (coordinator/machine/options.h,
 //   Mutation)
@@ -10,7 +11,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <numeric>
 #include <string>
+#include <vector>
 
 #include "tests/sim/world.h"
 
@@ -21,7 +25,17 @@ struct Flags {
   uint64_t first = 1;
   uint64_t count = 0;
   std::string faults = "all";
+  std::vector<uint64_t> seeds;
 };
+
+bool ReadSeeds(const char* path, std::vector<uint64_t>& seeds) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (!line.empty() && line[0] != '#') seeds.push_back(std::strtoull(line.c_str(), nullptr, 10));
+  }
+  if (seeds.empty()) std::fprintf(stderr, "no seeds in %s\n", path);
+  return !seeds.empty();
+}
 
 bool Parse(int argc, char** argv, Flags& flags) {
   for (int i = 1; i < argc; ++i) {
@@ -38,6 +52,8 @@ bool Parse(int argc, char** argv, Flags& flags) {
       flags.first = std::strtoull(value, nullptr, 10);
     } else if (flag == "--count") {
       flags.count = std::strtoull(value, nullptr, 10);
+    } else if (flag == "--seeds") {
+      if (!ReadSeeds(value, flags.seeds)) return false;
     } else if (flag == "--mutation") {
       flags.options.mutation = static_cast<leap::machine::Mutation>(std::atoi(value));
     } else if (flag == "--faults") {
@@ -63,16 +79,20 @@ int main(int argc, char** argv) {
   Flags flags;
   if (!Parse(argc, argv, flags)) {
     std::fprintf(stderr,
-                 "usage: leap_sim [--seed N | --first N --count M] [--faults LIST] [--mutation M] "
-                 "[--trace]\n");
+                 "usage: leap_sim [--seed N | --first N --count M | --seeds FILE] [--faults LIST] "
+                 "[--mutation M] [--trace]\n");
     return 2;
   }
-  const uint64_t first = flags.count == 0 ? flags.options.seed : flags.first;
-  const uint64_t last = flags.count == 0 ? first : first + flags.count - 1;
+  std::vector<uint64_t>& seeds = flags.seeds;
+  if (seeds.empty()) {
+    seeds.resize(flags.count == 0 ? 1 : flags.count);
+    std::iota(seeds.begin(), seeds.end(), flags.count == 0 ? flags.options.seed : flags.first);
+  }
   int failures = 0;
   int64_t events = 0, leaps = 0, epochs = 0, restarts = 0;
   double seconds = 0;
-  for (uint64_t seed = first; seed <= last && failures < 20; ++seed) {
+  for (const uint64_t seed : seeds) {
+    if (failures == 20) break;
     flags.options.seed = seed;
     const leap::sim::SimResult result = leap::sim::RunSimulation(flags.options);
     events += result.events;
@@ -88,7 +108,7 @@ int main(int argc, char** argv) {
       "%llu seeds, %d failed; %lld events, %lld leaps applied, %lld epochs, %lld coordinator "
       "restarts, "
       "%.0f simulated seconds\n",
-      static_cast<unsigned long long>(last - first + 1), failures, static_cast<long long>(events),
+      static_cast<unsigned long long>(seeds.size()), failures, static_cast<long long>(events),
       static_cast<long long>(leaps), static_cast<long long>(epochs),
       static_cast<long long>(restarts), seconds);
   return failures == 0 ? 0 : 1;

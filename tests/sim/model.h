@@ -17,6 +17,7 @@ struct ModelState {
   int64_t position = 0;         // trained batches
   std::vector<uint64_t> leaps;  // applied, in order
   int64_t rollbacks = 0;        // leaps undone
+  int line = 0;  // another number after a flipped bit that nobody was left to contradict
   bool operator==(const ModelState&) const = default;
   uint64_t last_leap() const { return leaps.empty() ? 0 : leaps.back(); }
 };

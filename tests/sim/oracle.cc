@@ -127,15 +127,25 @@ void Oracle::AfterBoundary(const DataGroup& group, const std::vector<Process*>& 
   Progress& progress = progress_[group.job];
   for (Process* const rank : ranks) {
     if (rank->corrupt) continue;
-    const ModelState& state = *rank->state;
-    const auto [known, fresh] =
-        progress.chain.try_emplace({state.position, HashOf(state.leaps)}, state.weights);
-    if (known->second != state.weights) {
-      Violate("%s at step %d is not where the same training led before", group.job.c_str(),
-              Int(state.position));
-    }
-    progress.complete = state;
+    CheckTrajectory(group.job, *rank->state);
+    progress.complete = *rank->state;
   }
+}
+
+void Oracle::AfterMidAir(const DataGroup& group, const std::vector<Process*>& ranks) {
+  for (Process* const rank : ranks) {
+    if (rank->corrupt) continue;
+    CheckTrajectory(group.job, *rank->state);
+    if (rank->ended) progress_[group.job].alone = *rank->state;
+  }
+}
+
+void Oracle::CheckTrajectory(const std::string& job, const ModelState& state) {
+  const auto [known, fresh] = progress_[job].chain.try_emplace(
+      {state.line, state.position, HashOf(state.leaps)}, state.weights);
+  if (known->second == state.weights) return;
+  Violate("%s at step %d is not where the same training led before", job.c_str(),
+          Int(state.position));
 }
 
 void Oracle::OnUndo(const DataGroup& group, const std::vector<Process*>& ranks) {
@@ -207,7 +217,9 @@ void Oracle::CheckEpochRow(const EpochRecord& row) {
     CheckGuard(row);
   }
   if (row.state != EpochState::kFormed || !formed_.insert({row.job, row.epoch}).second) return;
-  rewound_.erase(row.job);
+  // The epoch that NaN ended may be written down as formed after that.
+  const auto rewound = rewound_.find(row.job);
+  if (rewound != rewound_.end() && row.epoch > rewound->second) rewound_.erase(rewound);
   std::vector<uint64_t> applied;
   for (const auto& [key, leap] : world_.disk().leaps) {
     if (leap.job == row.job && leap.state == LeapState::kApplied) applied.push_back(leap.leap);
@@ -288,7 +300,7 @@ void Oracle::CheckSnapshotRow(const machine::SnapshotRecord& row) {
   if (row.discarded) return;  // nothing is made of it; the line it was on may be nobody's by now
   const auto& chain = progress_[row.job].chain;
   const bool real = std::ranges::any_of(chain, [&](const auto& state) {
-    return state.first.first == row.data_position && state.second == row.weights_digest;
+    return std::get<1>(state.first) == row.data_position && state.second == row.weights_digest;
   });
   if (!real)
     Violate("%s has a snapshot at step %d of weights that no training led to", row.job.c_str(),
@@ -426,7 +438,9 @@ void Oracle::AtEnd() {
                      row.state_reason.c_str());
     }
     if (unnoticed_.contains(plan.job)) continue;
-    const ModelState& last = progress_[plan.job].complete;
+    const Progress& progress = progress_[plan.job];
+    const bool alone = progress.alone.position > progress.complete.position;
+    const ModelState& last = alone ? progress.alone : progress.complete;
     if (row.result.weights_digest != last.weights || row.result.step != last.step ||
         last.position != plan.request.spec.train.steps) {
       Violate("%s: the ledger's result is not what the ranks ended with", plan.job.c_str());

@@ -37,6 +37,8 @@ class Oracle {
   // Before and after a boundary that all members reached.
   void BeforeBoundary(const DataGroup& group, const std::vector<Process*>& ranks);
   void AfterBoundary(const DataGroup& group, const std::vector<Process*>& ranks);
+  // Of a boundary that only these members completed.
+  void AfterMidAir(const DataGroup& group, const std::vector<Process*>& ranks);
   // All ranks are about to go back to the state before the leap that their epoch is to undo.
   void OnUndo(const DataGroup& group, const std::vector<Process*>& ranks);
   // A rank is about to apply a leap to its weights.
@@ -50,19 +52,18 @@ class Oracle {
   void OnReply(const machine::Reply& reply);
 
   // ---- faults that excuse something ----
-  // NaN: it goes back to a checkpoint, or fails if there is none.
-  void OnRewind(const std::string& job) {
-    rewound_.insert(job);
+  // NaN in this epoch: the next one goes back to a checkpoint; the job fails if there is none.
+  void OnRewind(const std::string& job, uint64_t epoch) {
+    rewound_[job] = epoch;
     may_fail_.insert(job);
   }
-  // Nobody but a corrupt rank was left: the run goes on from what it has.
-  void OnFalseLine(const std::string& job) { progress_[job].chain.clear(); }
   void OnUnnoticed(const std::string& job) { unnoticed_.insert(job); }  // its end may be corrupt
 
   // ---- the end ----
   void AtEnd();
 
  private:
+  void CheckTrajectory(const std::string& job, const ModelState& state);
   void CheckLeapsAtEnd(const std::string& job);
   void CheckEpochRow(const machine::EpochRecord& row);
   void CheckGuard(const machine::EpochRecord& row);
@@ -80,8 +81,9 @@ class Oracle {
   struct Progress {       // of one job
     uint64_t epoch = 0;   // highest in which a boundary was reached
     ModelState complete;  // state after the last boundary that all members completed
-    std::map<std::pair<int64_t, uint64_t>, uint64_t>
-        chain;  // weights by (position, number of leaps' hash)
+    ModelState alone;     // of members that ended with a step that not all completed
+    std::map<std::tuple<int, int64_t, uint64_t>, uint64_t>
+        chain;  // weights by (line, position, hash of the leaps)
   };
 
   World& world_;
@@ -96,7 +98,8 @@ class Oracle {
   std::map<std::tuple<std::string, uint64_t, uint64_t, int>, machine::PrepareVote>
       votes_;                                          // job, epoch, leap, rank
   std::set<std::pair<std::string, uint64_t>> failed_;  // epochs in which a rank reported a failure
-  std::set<std::string> rewound_, may_fail_, unnoticed_;
+  std::map<std::string, uint64_t> rewound_;            // by job: the epoch that NaN ended
+  std::set<std::string> may_fail_, unnoticed_;
   std::map<std::pair<std::string, uint64_t>, int> applied_;  // job, leap: ranks that applied it
   std::set<std::pair<std::string, uint64_t>> undone_;        // job, leap
 };

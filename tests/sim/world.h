@@ -211,6 +211,7 @@ class World {
   uint64_t next_correlation_ = 1;
   std::map<uint64_t, int> asked_;  // creations awaiting a reply: job by correlation
   Micros faults_end_ = 0;
+  int false_lines_ = 0;
   SimResult result_;
 };
 
