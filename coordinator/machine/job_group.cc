@@ -355,7 +355,9 @@ void JobMachine::Formed(Batch& batch) {
       batch, "epoch-formed",
       absl::StrCat("epoch ", group.epoch(), " trains from step ", ready.step, ": ", group.reason));
   ShowState(batch);
-  if (record.paused) SendControl(RunControl::Command::kPause, batch);
+  // Either way: its ranks may have been told the other before this epoch.
+  if (record.paused || !batch.Planted(Mutation::kForgetResume))
+    SendControl(record.paused ? RunControl::Command::kPause : RunControl::Command::kResume, batch);
   for (const auto& [name, scorer] : leaps_->board().verifiers()) {
     batch.Send(name, scorer.incarnation,
                AssignVerifier{core_.id(), group.epoch(), record.spec_yaml});

@@ -36,6 +36,7 @@ enum class Mutation {
   kForgetUndoAtRestart,     // a leap that is being undone is forgotten by a restart
   kResurrectUndone,         // (of ranks) the further state wins, though a rank holds an undone one
   kExpireAtEnd,             // a decided leap counts as expired when the job ends before its outcome
+  kForgetResume,            // whoever was resumed while no epoch stood stays paused
 };
 
 struct ClusterOptions {

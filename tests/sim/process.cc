@@ -107,7 +107,7 @@ void Process::LeaveJob() {
   rank_ = -1;
   state.reset();
   ring.clear();
-  corrupt = reports_nan = false;
+  corrupt = reports_nan = paused = false;
   formed_epoch = 0;
   ready_.reset();
   kept_.clear();

@@ -52,7 +52,6 @@ void Process::LeaveEpoch() {
   staged_.clear();
   votes_.clear();
   held_leap = 0;  // dropped at a change of epoch
-  paused = false;
   ended = false;
   ready_.reset();
   failed_.reset();
@@ -97,7 +96,7 @@ void Process::CollectiveBroke() {
 }
 
 void Process::On(const wire::RunControl& message) {
-  if (message.job != job_ || message.epoch != epoch_) return;
+  if (message.job != job_) return;  // it outlives the epoch, as the real worker's does
   if (message.command == wire::RunControl::Command::kPause) paused = true;
   if (message.command == wire::RunControl::Command::kResume) paused = false;
 }
