@@ -18,6 +18,7 @@ constexpr int kMaxRanks = 65536;
 constexpr int kMaxGateLosses = 65536;
 constexpr int kMaxScales = 65536;
 constexpr int kMaxStateBuffers = 8;
+constexpr int kMaxOtherShards = 8;
 constexpr size_t kMaxText = 4096;
 constexpr size_t kMaxName = 64;
 constexpr size_t kMaxAddress = 256;
@@ -171,6 +172,12 @@ absl::StatusOr<machine::AgentMessage> From(const v1::SnapshotTaken& in) {
   if (in.begin() < 0 || in.end() < in.begin() || in.end() > kMaxCount) {
     return Violation("snapshot_taken.begin", "0 <= begin <= end <= 2^53");
   }
+  LEAP_RETURN_IF_ERROR(CheckCount("snapshot_taken.others", in.others_size(), kMaxOtherShards));
+  std::vector<machine::ShardDigest> others;
+  for (const v1::ShardDigest& other : in.others()) {
+    LEAP_RETURN_IF_ERROR(CheckRank(other.rank()));
+    others.push_back({.rank = other.rank(), .digest = other.digest()});
+  }
   return machine::SnapshotTaken{.job = in.job(),
                                 .epoch = in.epoch(),
                                 .rank = in.rank(),
@@ -184,7 +191,7 @@ absl::StatusOr<machine::AgentMessage> From(const v1::SnapshotTaken& in) {
                                 .has_moments = in.has_moments(),
                                 .snapshot_seconds = Measured(in.snapshot_seconds()),
                                 .adam_step = in.adam_step(),
-                                .neighbor_digest = in.neighbor_digest()};
+                                .others = std::move(others)};
 }
 
 absl::StatusOr<machine::AgentMessage> From(const v1::TaskResult& in) {

@@ -48,6 +48,10 @@ TEST(WireTest, WhatCannotBeMeantIsRefusedWithTheFieldsName) {
       {"hello.incarnation", [](auto& m) { m.mutable_hello()->set_incarnation(0); }},
       {"hello.data_address", [](auto& m) { m.mutable_hello()->clear_data_address(); }},
       {"rank", [](auto& m) { m.mutable_prepare_vote()->set_rank(-1); }},
+      {"snapshot_taken.others",
+       [](auto& m) {
+         for (int i = 0; i < 9; ++i) m.mutable_snapshot_taken()->add_others();
+       }},
       {"snapshot_taken.begin", [](auto& m) { m.mutable_snapshot_taken()->set_begin(-4); }},
       {"task_result.gate_losses",
        [](auto& m) { m.mutable_task_result()->mutable_gate_losses()->Resize(70000, 0); }},

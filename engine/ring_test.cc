@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "base/clock.h"
@@ -17,7 +18,9 @@
 namespace leap {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 class RingTest : public ::testing::Test {
@@ -86,6 +89,31 @@ TEST_F(RingTest, SnapshotIsTheShardWithItsDigest) {
     EXPECT_EQ(snapshot->weights_digest, DigestOf(snapshot->weights, shard_));
     EXPECT_EQ(ring_->Find(20), nullptr);
   }
+}
+
+// Each rank also digests the next rank's shard, and every other one in its turn: what a flipped bit
+// in its memory shows in (coordinator/machine/corruption.h).
+TEST_F(RingTest, OtherRanksShardsAreDigestedInTurn) {
+  const int world = 4;
+  std::map<int, uint64_t> owners;
+  for (int rank = 0; rank < world; ++rank) {
+    Make(rank, world);
+    ASSERT_TRUE(Take(10, 2));
+    owners[rank] = ring_->Find(10)->weights_digest;
+  }
+  Make(1, world);
+  std::set<int> digested;
+  for (const int64_t step : {10, 20}) {
+    ASSERT_TRUE(Take(step, 2));
+    for (const ShardDigest& other : ring_->Find(step)->others) {
+      EXPECT_EQ(other.digest, owners.at(other.rank)) << "shard " << other.rank << ", step " << step;
+      digested.insert(other.rank);
+    }
+  }
+  EXPECT_THAT(digested, ElementsAre(0, 2, 3));
+  Make(0, 1);
+  ASSERT_TRUE(Take(10, 2));
+  EXPECT_THAT(ring_->Find(10)->others, IsEmpty());
 }
 
 TEST_F(RingTest, MomentsComeAlongOnlyIfSomebodyReadsThem) {

@@ -130,6 +130,11 @@ void RankAgent::ReportSnapshot(const RingSnapshot& snapshot, FlatRange shard) {
   taken->set_end(shard.end);
   taken->set_weights_digest(snapshot.weights_digest);
   for (const uint64_t digest : snapshot.state_digests) taken->add_state_digests(digest);
+  for (const ShardDigest& other : snapshot.others) {
+    v1::ShardDigest* told = taken->add_others();
+    told->set_rank(other.rank);
+    told->set_digest(other.digest);
+  }
   taken->set_applied_leap(snapshot.applied_leap);
   taken->set_has_moments(!snapshot.exp_avg.empty());
   taken->set_snapshot_seconds(snapshot.copy_seconds);

@@ -157,9 +157,27 @@ bool JobMachine::Charge(absl::string_view role, absl::string_view cause, int64_t
   return false;
 }
 
+// Where a run goes on of which no rank's state can be trusted.
+std::string JobMachine::Trusted(const Alarm& alarm) const {
+  if (core_.record.checkpoint_path.empty()) {
+    return "; there is no checkpoint to go back to: the run goes on with the newest state, which "
+           "may "
+           "be the wrong one";
+  }
+  const int64_t step = core_.record.checkpoint_step;
+  std::string text = absl::StrCat("; the run goes back to the checkpoint at step ", step);
+  if (step > alarm.agreed_step) {
+    absl::StrAppend(&text, ", which was written after the last snapshot on which all agreed (",
+                    alarm.agreed_step < 0 ? "none" : absl::StrCat("step ", alarm.agreed_step),
+                    ") and may be wrong, too");
+  }
+  return text;
+}
+
 void JobMachine::HandleAlarm(Batch& batch) {
-  const std::optional<Alarm> alarm = leaps_->TakeAlarm();
+  std::optional<Alarm> alarm = leaps_->TakeAlarm();
   if (!alarm.has_value() || !core_.group.Formed() || ending_.has_value()) return;
+  if (alarm->back_to_checkpoint) absl::StrAppend(&alarm->reason, Trusted(*alarm));
   if (!Charge("worker", "corrupt", 1, alarm->reason, batch)) return;
   if (alarm->expel_rank >= 0) {
     GroupMember& member = core_.group.members()[alarm->expel_rank];

@@ -111,6 +111,7 @@ class JobMachine {
               const std::string& reason, Batch& batch);
   const FailureRule* FindRule(absl::string_view role, absl::string_view cause) const;
   void HandleAlarm(Batch& batch);
+  std::string Trusted(const Alarm& alarm) const;
   // Nobody's state is to be used: the next epoch begins from the newest checkpoint, also after a
   // restart.
   void DistrustState();

@@ -118,8 +118,14 @@ void LeapMachine::OnSnapshotTaken(const SnapshotTaken& shard, Batch& batch) {
     return;
   }
   if (added.complete == nullptr) return;
-  if (!batch.Planted(Mutation::kIgnoreNeighborDigests)) CheckContradictions(added);
-  if (alarm_.has_value()) return;
+  if (added.corruption.has_value() && !batch.Planted(Mutation::kIgnoreCorruption)) {
+    alarm_ = Alarm{.reason = absl::StrCat("silent corruption at step ", shard.step, ": ",
+                                          added.corruption->reason),
+                   .expel_rank = added.corruption->odd_rank,
+                   .back_to_checkpoint = added.corruption->odd_rank < 0,
+                   .agreed_step = history_.empty() ? -1 : history_.back().step};
+    return;
+  }
   const SnapshotRecord& record = added.complete->record;
   core_.record.progress.step = std::max(core_.record.progress.step, record.step);
   history_.push_back(record);
@@ -132,30 +138,6 @@ void LeapMachine::OnSnapshotTaken(const SnapshotTaken& shard, Batch& batch) {
   }
   Supersede(record.step, batch);
   StartRound(*added.complete, batch);
-}
-
-void LeapMachine::CheckContradictions(const ShardAdded& added) {
-  if (added.contradictions.empty()) return;
-  // A rank is the odd one out if both its neighbours contradict it: the one that digested its
-  // shard, and the one whose shard it digested. One contradiction alone has two suspects.
-  int odd = -1;
-  for (const auto& [neighbor, owner] : added.contradictions) {
-    const bool both = std::ranges::any_of(added.contradictions, [&, o = owner](const auto& other) {
-      return other.first == o && other.second != neighbor;
-    });
-    if (both) odd = odd == -1 || odd == owner ? owner : -2;
-  }
-  const auto& [neighbor, owner] = added.contradictions.front();
-  const int64_t step = added.complete->record.step;
-  alarm_ = Alarm{
-      .reason = odd >= 0
-                    ? absl::StrCat("silent corruption at step ", step,
-                                   ": both neighbours contradict rank ", odd)
-                    : absl::StrCat(
-                          "silent corruption at step ", step, ": ranks ", neighbor, " and ", owner,
-                          " digest the same shard differently, and nobody can tell which is right"),
-      .expel_rank = std::max(odd, -1),
-      .back_to_checkpoint = odd < 0};
 }
 
 // The newest snapshot is the one to leap from: what belongs to older ones ends, except audits, and

@@ -43,6 +43,7 @@ struct Alarm {
   std::string reason;
   int expel_rank = -1;              // the odd one out; -1: cannot tell
   bool back_to_checkpoint = false;  // nobody's state can be trusted
+  int64_t agreed_step = -1;         // of the newest snapshot on which all ranks agreed; -1: none
 };
 
 class LeapMachine {
@@ -127,7 +128,6 @@ class LeapMachine {
   // Speculation (leap_machine.cc).
   void StartRound(const HeldSnapshot& base, Batch& batch);
   void Supersede(int64_t newest_step, Batch& batch);
-  void CheckContradictions(const ShardAdded& added);
   void Dispatch(Batch& batch);
   std::optional<Task> BuildTask(const WorkItem& item, uint64_t id, double deadline_seconds);
   AppliedLeap AppliedAt(const SnapshotRecord& snapshot) const;

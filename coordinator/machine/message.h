@@ -133,6 +133,12 @@ struct CollectiveFailed {
   std::string message;
 };
 
+// What one rank's replica says of another's shard.
+struct ShardDigest {
+  int rank = 0;  // whose shard
+  uint64_t digest = 0;
+};
+
 struct SnapshotTaken {
   std::string job;
   uint64_t epoch = 0;
@@ -147,7 +153,7 @@ struct SnapshotTaken {
   bool has_moments = false;
   double snapshot_seconds = 0;
   int64_t adam_step = 0;
-  uint64_t neighbor_digest = 0;
+  std::vector<ShardDigest> others;
 };
 
 struct TaskResult {

@@ -27,7 +27,7 @@ enum class Mutation {
   kReuseLeapNumbers,        // leap numbers begin at 1 again after a restart
   kTrustEveryDigest,        // a verifier's digest of the base is not compared
   kIgnoreUnequalRanks,      // an epoch is accepted although its ranks report unequal weights
-  kIgnoreNeighborDigests,   // silent corruption is not looked for
+  kIgnoreCorruption,        // silent corruption is not looked for
   kEndBeforeDurable,        // the workers are released before the job's end is in the ledger
   kNewcomersAreLive,        // a newcomer without state counts as a holder of live state
   kForgetQuarantine,        // a restart lets everybody out of quarantine

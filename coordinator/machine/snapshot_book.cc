@@ -48,17 +48,6 @@ SnapshotRecord Assemble(const std::map<int, SnapshotTaken>& shards, const Group&
   return record;
 }
 
-std::vector<std::pair<int, int>> Contradictions(const std::map<int, SnapshotTaken>& shards) {
-  std::vector<std::pair<int, int>> found;
-  const int world = static_cast<int>(shards.size());
-  for (const auto& [rank, shard] : shards) {
-    const int next = (rank + 1) % world;
-    if (world < 2 || shard.neighbor_digest == 0) continue;
-    if (shard.neighbor_digest != shards.at(next).weights_digest) found.emplace_back(rank, next);
-  }
-  return found;
-}
-
 }  // namespace
 
 ShardAdded SnapshotBook::Add(const SnapshotTaken& shard, const Group& group, absl::string_view job,
@@ -72,7 +61,7 @@ ShardAdded SnapshotBook::Add(const SnapshotTaken& shard, const Group& group, abs
   }
   ShardAdded added;
   SnapshotRecord record = Assemble(partial.shards, group, job, now, added.problem);
-  if (added.problem.empty()) added.contradictions = Contradictions(partial.shards);
+  if (added.problem.empty()) added.corruption = FindCorruption(partial.shards);
   partial_.erase(partial_.begin(), partial_.upper_bound(shard.step));
   if (!added.problem.empty()) return added;
   held_.push_back({.record = std::move(record)});

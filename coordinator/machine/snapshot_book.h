@@ -12,6 +12,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "coordinator/machine/corruption.h"
 #include "coordinator/machine/group.h"
 #include "coordinator/machine/message.h"
 #include "coordinator/machine/record.h"
@@ -28,10 +29,7 @@ struct ShardAdded {
   HeldSnapshot* complete = nullptr;  // this report completed it
   std::string
       problem;  // the shards do not fit together (our own bug, or a broken rank); else empty
-  // Silent corruption: ranks whose digest of their shard a neighbour contradicts, and that
-  // neighbour, in pairs.
-  std::vector<std::pair<int, int>>
-      contradictions;  // (neighbour that digested it too, owner of the shard)
+  std::optional<Corruption> corruption;
 };
 
 class SnapshotBook {

@@ -127,6 +127,7 @@ class Process {
   void Vote(const machine::Prepare& message);
   void Apply(uint64_t leap);
   void TakeSnapshot();
+  std::vector<machine::ShardDigest> DigestOthers(int64_t interval_steps) const;
   void Outcome(uint64_t leap, bool applied, int64_t boundary);
   void WriteCheckpoint(bool at_once);
   void Score(const machine::Task& task);

@@ -248,21 +248,31 @@ void Process::TakeSnapshot() {
   ring.push_back({state->step, state->weights});
   if (static_cast<int64_t>(ring.size()) > spec.leap.ring_depth) ring.pop_front();
   const auto bound = [&](int rank) { return kFloats * rank / world_size_; };
-  Send(wire::SnapshotTaken{
-      .job = job_,
-      .epoch = epoch_,
-      .rank = rank_,
-      .step = state->step,
-      .data_position = state->position,
-      .begin = bound(rank_),
-      .end = bound(rank_ + 1),
-      .weights_digest = ShardDigest(state->weights, rank_, world_size_),
-      .applied_leap = std::exchange(applied_since_snapshot_, 0),
-      .has_moments = true,
-      .adam_step = state->position,
-      .neighbor_digest = world_size_ > 1
-                             ? ShardDigest(state->weights, (rank_ + 1) % world_size_, world_size_)
-                             : 0});
+  Send(wire::SnapshotTaken{.job = job_,
+                           .epoch = epoch_,
+                           .rank = rank_,
+                           .step = state->step,
+                           .data_position = state->position,
+                           .begin = bound(rank_),
+                           .end = bound(rank_ + 1),
+                           .weights_digest = ShardDigest(state->weights, rank_, world_size_),
+                           .applied_leap = std::exchange(applied_since_snapshot_, 0),
+                           .has_moments = true,
+                           .adam_step = state->position,
+                           .others = DigestOthers(spec.leap.interval_steps)});
+}
+
+// The next rank's shard, and a third rank's in turn unless this rank is still busy with one.
+std::vector<wire::ShardDigest> Process::DigestOthers(int64_t interval_steps) const {
+  std::vector<wire::ShardDigest> others;
+  const int64_t turn = state->position / interval_steps;
+  const auto add = [&](int64_t after) {
+    const int other = static_cast<int>((rank_ + after) % world_size_);
+    others.push_back({other, ShardDigest(state->weights, other, world_size_)});
+  };
+  if (world_size_ > 1) add(1);
+  if (world_size_ > 2 && turn % 5 != 4) add(2 + turn % (world_size_ - 2));
+  return others;
 }
 
 std::optional<uint64_t> Process::SnapshotWeights(int64_t step) const {
