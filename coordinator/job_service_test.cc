@@ -148,8 +148,10 @@ TEST_F(JobServiceTest, RunsPausesResumesAndCancelsAJob) {
 
   ASSERT_OK(client.Pause(job.job()));
   ASSERT_OK(client.WaitFor(job.job(), v1::Job::PAUSED));
-  EXPECT_EQ(worker.WaitFor(v1::CoordinatorMessage::kRunControl)[0].run_control().command(),
-            v1::RunControl::PAUSE);
+  const auto controls = worker.WaitFor(v1::CoordinatorMessage::kRunControl, 2);
+  ASSERT_EQ(controls.size(), 2u) << "the epoch's beginning says go, then the pause";
+  EXPECT_EQ(controls[0].run_control().command(), v1::RunControl::RESUME);
+  EXPECT_EQ(controls[1].run_control().command(), v1::RunControl::PAUSE);
   ASSERT_OK(client.Resume(job.job()));
   ASSERT_OK(client.WaitFor(job.job(), v1::Job::RUNNING));
 
