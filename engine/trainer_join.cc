@@ -64,7 +64,8 @@ void RankTrainer::Leave() {
   }
 }
 
-// The newest checkpoint that can be read; damaged ones are named in the log and passed over.
+// The newest checkpoint that can be read; damaged ones are named in the log and passed over, and
+// are an error if there is no other.
 absl::Status RankTrainer::LoadCheckpoint(const EpochOptions& options, std::string* source) {
   const bool fresh = spec_.checkpoint.resume == "never" && options.checkpoint_path.empty();
   if (fresh) return position_ == TrainPosition{} ? absl::OkStatus() : MakeFreshModel();
@@ -75,13 +76,17 @@ absl::Status RankTrainer::LoadCheckpoint(const EpochOptions& options, std::strin
   if (named) {
     paths.push_back(spec_.checkpoint.resume);
   } else {
-    for (std::string& path : ListCheckpoints(checkpoint_dir())) paths.push_back(std::move(path));
+    for (std::string& path : ListCheckpoints(checkpoint_dir())) {
+      if (path != options.checkpoint_path) paths.push_back(std::move(path));
+    }
   }
+  absl::Status damaged;  // the newest that is
   for (const std::string& path : paths) {
     absl::StatusOr<CheckpointData> data = ReadCheckpoint(path);
     if (!data.ok()) {
       LogError("checkpoint-unreadable", {{"path", path}, {"status", data.status()}});
       if (named && path == spec_.checkpoint.resume) return data.status();
+      if (!absl::IsNotFound(data.status())) damaged.Update(data.status());
       continue;
     }
     if (static_cast<int64_t>(data->weights.size()) != size()) {
@@ -96,8 +101,10 @@ absl::Status RankTrainer::LoadCheckpoint(const EpochOptions& options, std::strin
     position_ = data->position;
     TakePredictorState(*data, path);
     *source = absl::StrCat("checkpoint ", path);
+    if (!damaged.ok()) absl::StrAppend(source, "; passed over: ", damaged.message());
     return absl::OkStatus();
   }
+  LEAP_RETURN_IF_ERROR(damaged);  // to begin anew unasked would hide the loss of the run
   return position_ == TrainPosition{} ? absl::OkStatus() : MakeFreshModel();
 }
 

@@ -5,6 +5,7 @@
 namespace leap {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
@@ -109,6 +110,46 @@ TEST_F(TrainerTest, ResumesFromACheckpointExactly) {
   EXPECT_EQ(ranks_[1]->joined.position.data_position, 5);
   Train(spec.train.steps);
   EXPECT_EQ(FinalDigests(), std::vector<uint64_t>(2, expected));
+}
+
+TEST_F(TrainerTest, PassesOverADamagedCheckpointAndDoesNotBeginAnewIfAllAre) {
+  const JobSpec spec = Spec("{policy: \"off\"}", 12, 5);
+  StartAll(1, spec);
+  JoinAll(true);
+  Train(12);
+  FinalDigests();
+  const auto damage = [&](int step) {
+    const std::string file =
+        absl::StrCat(folder_, "/checkpoints/t/step-", step, "/model.safetensors");
+    std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+    stream.seekp(1000);
+    const char byte = static_cast<char>(stream.peek() ^ 1);
+    stream.seekp(1000);
+    stream.put(byte);
+    return file;
+  };
+  const std::string newest = damage(12);
+  StartAll(1, spec);
+  JoinAll(true);
+  EXPECT_EQ(ranks_[0]->joined.position.step, 10);
+  EXPECT_THAT(ranks_[0]->joined.recovered_from,
+              AllOf(HasSubstr("step-10; passed over: "), HasSubstr(newest)));
+  damage(10);
+  StartAll(1, spec);
+  ranks_[0]->interrupt = std::make_shared<Interrupt>();
+  EXPECT_THAT(ranks_[0]
+                  ->trainer
+                  ->Join({.group = {.store_address = absl::StrCat("127.0.0.1:", store_->port()),
+                                    .prefix = "t/damaged",
+                                    .rank = 0,
+                                    .world_size = 1,
+                                    .timeout = absl::Seconds(20),
+                                    .join_timeout = absl::Seconds(20)},
+                          .epoch = 99,
+                          .from_checkpoint = true},
+                         ranks_[0]->interrupt)
+                  .status(),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr(newest)));
 }
 
 TEST_F(TrainerTest, NotANumberEndsAllRanksAlike) {
