@@ -81,7 +81,9 @@ class Life {
     std::vector<std::string> environment;
     if (at > 0) {
       environment = {absl::StrCat("LD_PRELOAD=", BuildPath("coordinator/libkill_at_sync.so")),
-                     absl::StrCat("KILL_AT_SYNC=", at)};
+                     absl::StrCat("KILL_AT_SYNC=", at),
+                     // AddressSanitizer otherwise refuses to start behind a preloaded library.
+                     "ASAN_OPTIONS=verify_asan_link_order=0"};
       if (before) environment.push_back("KILL_BEFORE_SYNC=1");
     }
     coordinator_ = std::make_unique<Process>(dir_.path(), "127.0.0.1:0", environment);
