@@ -1,4 +1,5 @@
 // Bad job files and, word for word, what their author is told.
+#include <iterator>
 #include <string>
 
 #include "absl/strings/match.h"
@@ -400,6 +401,8 @@ TEST_P(BadJobTest, IsRefusedInTheseWords) {
   EXPECT_EQ(spec.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(spec, HasReason(ErrorReason::kJobSpecInvalid));
 }
+
+TEST(BadJobTest, TheTableIsLong) { EXPECT_GE(std::size(kBadJobs), 90u); }
 
 INSTANTIATE_TEST_SUITE_P(Table, BadJobTest, testing::ValuesIn(kBadJobs),
                          [](const auto& test) { return test.param.name; });
