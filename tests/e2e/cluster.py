@@ -7,7 +7,7 @@
         cluster.ledger("snapshots", job)
 
 Every process gets a free port and a folder of its own under one temporary folder; leaving the `with` ends them all,
-whatever happened, and removes the folder. If a test fails, the ends of all logs are printed. Standard library only.
+whatever happened (SIGTERM and Ctrl-C too), and removes the folder. If a test fails, the ends of all logs are printed. Standard library only.
 """
 import json
 import os
@@ -108,10 +108,11 @@ class Cluster:
         self.address = None
 
     def __enter__(self):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # `timeout` sends it; then __exit__ runs
         return self
 
     def __exit__(self, kind, *_):
-        if kind is not None and kind is not unittest.SkipTest:
+        if kind is not None and issubclass(kind, Exception) and kind is not unittest.SkipTest:
             self.print_logs()
         for process in self.processes.values():
             process.signal(signal.SIGCONT)
