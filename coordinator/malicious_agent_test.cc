@@ -42,8 +42,10 @@ struct Outcome {
 
 // Plays honestly, then `ears`, then honestly again, and looks.
 void Check(const char* liar, const PaperCluster::Ears& ears, const Outcome& expected,
-           const char* more = "") {
-  PaperCluster cluster(1, more);
+           const char* leap = nullptr) {
+  PaperJobOptions options;
+  if (leap != nullptr) options.leap = leap;
+  PaperCluster cluster(1, options);
   cluster.Play(kHonest);
   ASSERT_GE(cluster.applied().size(), 2u);
   cluster.set_ears(ears);
@@ -89,7 +91,7 @@ struct Lie {
   std::function<bool(v1::AgentMessage&)> spoil;
   Outcome outcome;
   int times = 1;
-  const char* more = "";
+  const char* leap = nullptr;  // of the job
 };
 void PrintTo(const Lie& lie, std::ostream* out) { *out << lie.name; }
 
@@ -105,7 +107,7 @@ TEST_P(MaliciousAgent, LiesAndTheRestGoesOn) {
         if (agent == lie.liar && told < lie.times && lie.spoil(said)) ++told;
         return PaperCluster::Said{{agent, said}};
       },
-      lie.outcome, lie.more);
+      lie.outcome, lie.leap);
   EXPECT_GT(told, 0) << "it never got to lie";
 }
 

@@ -15,30 +15,42 @@ constexpr size_t kMaxEvents = 10'000;
 
 }  // namespace
 
-PaperCluster::PaperCluster(uint64_t seed, absl::string_view more) {
+PaperCluster::PaperCluster(uint64_t seed, const PaperJobOptions& options) {
   options_.seed = seed;
   options_.task_deadline = absl::Seconds(2);
   cluster_ = std::make_unique<machine::Cluster>(options_);
   Step(machine::Restored{});
-  for (const char* name : {"w0", "w1"}) AddAgent(name, v1::ROLE_WORKER);
-  for (const char* name : {"v0", "v1"}) AddAgent(name, v1::ROLE_VERIFIER);
-  machine::CreateJob create{.correlation = 1, .job = "a-1", .submitter = "ann"};
-  create.spec = *ParseJobSpec(PaperJob(
-      "a", absl::StrCat("  workers: {replicas: 2}\n  leap: {interval_steps: ", kInterval,
-                        ", warmup_steps: ", kInterval,
-                        ", audit_every_leaps: 0, "
-                        "regimes: [unknown, chaotic, transition, stable], "
-                        "criterion: {name: guard, bound: 1.0}, ",
-                        more.empty() ? "predictors: [{name: linear, horizons_steps: [5]}]" : more,
-                        "}\n")));
+  for (int i = 0; i < options.workers; ++i) AddAgent(absl::StrCat("w", i), v1::ROLE_WORKER);
+  for (int i = 0; i < options.verifiers; ++i) AddAgent(absl::StrCat("v", i), v1::ROLE_VERIFIER);
+  Submit("a-1", options);
+}
+
+void PaperCluster::Submit(const std::string& job, const PaperJobOptions& options) {
+  machine::CreateJob create{.correlation = 1, .job = job, .submitter = "ann"};
+  create.spec = *ParseJobSpec(
+      PaperJob("a", absl::StrCat("  workers: {replicas: 2}\n  leap: {interval_steps: ", kInterval,
+                                 ", warmup_steps: ", kInterval,
+                                 ", audit_every_leaps: 0, "
+                                 "regimes: [unknown, chaotic, transition, stable], "
+                                 "criterion: {name: guard, bound: 1.0}, ",
+                                 options.leap, "}\n")));
   create.spec.train.steps = 100'000;
+  create.spec.checkpoint.every_steps = 0;
   create.spec.timeouts = {.lease_seconds = 1,
                           .collective_seconds = 2,
                           .commit_seconds = 3,
                           .epoch_formation_seconds = 4,
                           .job_start_seconds = 20};
+  options.change(create.spec);
   create.spec_yaml = JobSpecToYaml(create.spec);
   Step(create);
+}
+
+void PaperCluster::Kill(const std::string& name) {
+  Agent& agent = agents_.at(name);
+  agent.killed = true;
+  const uint64_t session = std::exchange(agent.session, 0);
+  Step(machine::SessionClosed{name, agent.incarnation, session});
 }
 
 void PaperCluster::AddAgent(const std::string& name, v1::Role role) {
@@ -63,6 +75,7 @@ void PaperCluster::Play(int rounds) {
     now_ += absl::Milliseconds(100);
     Step(machine::Tick{});
     for (auto& [name, agent] : agents_) {
+      if (agent.killed || agent.stopped) continue;
       if (agent.session == 0) Connect(name, agent);
       v1::AgentMessage beat;
       *beat.mutable_heartbeat() = agent.mind.Beat();
@@ -111,14 +124,16 @@ absl::Status PaperCluster::Knock(const v1::Hello& hello, absl::string_view calle
   return knocked_;
 }
 
-// As coordinator/runner.cc does, with a ledger that always holds.
+// As coordinator/runner.cc does.
 void PaperCluster::Step(const machine::Event& event) {
   ++steps_;
   const machine::Actions actions = cluster_->Step(event, now_);
   for (const machine::Send& send : actions.sends) queue_.push_back(send);
   for (const machine::CloseSession& close : actions.closes) Close(close);
-  Watch(actions);
-  if (actions.ticket != 0) Step(machine::Persisted{.ticket = actions.ticket, .ok = true});
+  const bool written = ledger_error_.empty();
+  Watch(actions, written);
+  if (actions.ticket == 0) return;
+  Step(machine::Persisted{.ticket = actions.ticket, .ok = written, .error = ledger_error_});
 }
 
 void PaperCluster::Close(const machine::CloseSession& close) {
@@ -130,12 +145,13 @@ void PaperCluster::Close(const machine::CloseSession& close) {
   }
 }
 
-void PaperCluster::Watch(const machine::Actions& actions) {
+void PaperCluster::Watch(const machine::Actions& actions, bool written) {
   for (const machine::Send& send : actions.sends) {
     const auto* const decide = std::get_if<machine::Decide>(&send.message);
     if (decide == nullptr || !decide->commit) continue;
     EXPECT_TRUE(committed_.contains(decide->leap)) << "leap " << decide->leap << " is not durable";
   }
+  if (!written) return;
   for (const machine::Record& record : actions.records) {
     if (const auto* const epoch = std::get_if<machine::EpochRecord>(&record)) {
       std::set<std::string> members;
@@ -179,7 +195,7 @@ void PaperCluster::Deliver() {
     const machine::Send send = std::move(queue_.front());
     queue_.pop_front();
     for (auto& [name, agent] : agents_) {
-      if (agent.session != send.session) continue;
+      if (agent.session != send.session || agent.stopped) continue;
       if (const auto* assign = std::get_if<machine::AssignWorker>(&send.message)) {
         Recover(*assign, &agent.mind);
       }

@@ -24,6 +24,14 @@
 
 namespace leap {
 
+// Of a job that leaps at every snapshot.
+struct PaperJobOptions {
+  std::string leap = "predictors: [{name: linear, horizons_steps: [5]}]";  // further YAML
+  int workers = 2;    // w0, w1, ... that are there from the beginning
+  int verifiers = 2;  // v0, ...
+  std::function<void(JobSpec&)> change = [](JobSpec&) {};
+};
+
 class PaperCluster {
  public:
   // What the coordinator hears when `agent` says `message`: whose message, which message.
@@ -32,9 +40,8 @@ class PaperCluster {
 
   static constexpr int kInterval = 10;  // steps, and rounds, between snapshots
 
-  // Two workers w0, w1 and two verifiers v0, v1, and a job "a-1" that leaps at every snapshot.
-  // `more`: further YAML of its spec.leap.
-  explicit PaperCluster(uint64_t seed, absl::string_view more = "");
+  // Agents, and the job "a-1" of two workers in the queue.
+  explicit PaperCluster(uint64_t seed, const PaperJobOptions& options = {});
 
   void set_ears(Ears ears) { ears_ = std::move(ears); }
   void AddAgent(const std::string& name, v1::Role role);
@@ -46,8 +53,17 @@ class PaperCluster {
   // agents' own certificates name them "cert-" and their name.)
   absl::Status Knock(const v1::Hello& hello, absl::string_view caller);
   void Advance(absl::Duration time) { now_ += time; }
+  absl::Time now() const { return now_; }
+  void Submit(const std::string& job, const PaperJobOptions& options);
+  void Cancel() { Step(machine::CancelJob{.correlation = 8, .job = "a-1"}); }
+  void Pause() { Step(machine::PauseJob{.correlation = 9, .job = "a-1"}); }
+  // The process is gone at once, its session closed; or stopped: silent.
+  void Kill(const std::string& agent);
+  void Stop(const std::string& agent) { agents_.at(agent).stopped = true; }
+  // Not empty: the ledger cannot be written, for this reason.
+  void set_ledger_error(const std::string& error) { ledger_error_ = error; }
 
-  machine::JobView job() const { return *cluster_->FindJob("a-1"); }
+  machine::JobView job(absl::string_view job = "a-1") const { return *cluster_->FindJob(job); }
   const machine::Cluster& machine() const { return *cluster_; }
   const PaperMind& mind(const std::string& agent) const { return agents_.at(agent).mind; }
   // Leaps whose row says APPLIED or COMMITTED.
@@ -70,6 +86,8 @@ class PaperCluster {
     uint64_t incarnation = 0;
     uint64_t session = 0;  // 0: closed
     bool greeted = false;
+    bool killed = false;
+    bool stopped = false;
     absl::Status closed;
     int stale = 0;
   };
@@ -77,7 +95,7 @@ class PaperCluster {
   void Connect(const std::string& name, Agent& agent);
   void Say(const std::string& name, const v1::AgentMessage& message);
   void Step(const machine::Event& event);
-  void Watch(const machine::Actions& actions);
+  void Watch(const machine::Actions& actions, bool written);
   void Close(const machine::CloseSession& close);
   void Recover(const machine::AssignWorker& assign, PaperMind* mind);
   void Deliver();
@@ -89,6 +107,7 @@ class PaperCluster {
   Ears ears_;
   std::map<std::string, Agent> agents_;
   std::deque<machine::Send> queue_;
+  std::string ledger_error_;
   std::set<uint64_t> committed_, applied_;
   machine::LeapRecord leap_;
   std::vector<std::string> events_;

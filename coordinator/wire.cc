@@ -196,6 +196,14 @@ void To(const machine::Result& in, v1::Result* out) {
   out->set_training_seconds(in.training_seconds);
 }
 
+void To(const machine::Wait& in, v1::Wait* out) {
+  out->set_what(in.what);
+  out->set_reason(in.reason);
+  out->set_resolution(in.resolution);
+  SetTime(in.since, out->mutable_since());
+  if (in.until != absl::InfiniteFuture()) SetTime(in.until, out->mutable_until());
+}
+
 }  // namespace
 
 v1::CoordinatorMessage ToWire(const machine::CoordinatorMessage& message) {
@@ -226,6 +234,7 @@ v1::Job ToWire(const machine::JobView& job) {
   out.set_checkpoint_path(record.checkpoint_path);
   out.set_checkpoint_step(record.checkpoint_step);
   out.set_submitter(record.submitter);
+  for (const machine::Wait& wait : job.waits) To(wait, out.add_waits());
   return out;
 }
 

@@ -35,6 +35,21 @@ std::string StateSection(const v1::Job& job, absl::Time now) {
   return out;
 }
 
+std::string WaitSection(const v1::Job& job, absl::Time now) {
+  if (HasEnded(job.state())) return "";
+  std::string out = "\nWaits for\n";
+  if (job.waits().empty()) return out + "  nothing\n";
+  for (const v1::Wait& wait : job.waits()) {
+    Row(out, wait.what(), wait.reason());
+    std::string times =
+        absl::StrCat("since ", ClockText(wait.since()), " (", AgeText(wait.since(), now), ")");
+    if (wait.has_until()) absl::StrAppend(&times, ", until ", ClockText(wait.until()));
+    Row(out, "", times);
+    Row(out, "", absl::StrCat("helps: ", wait.resolution()));
+  }
+  return out;
+}
+
 std::string ProgressSection(const v1::Job& job) {
   const v1::Progress& progress = job.progress();
   std::string out = "\nTraining\n";
@@ -257,8 +272,8 @@ std::string NextCommands(const v1::Job& job) {
 
 std::string DescribeJob(const v1::Job& job, const std::vector<v1::Event>& recent, absl::Time now) {
   const absl::StatusOr<JobSpec> spec = ParseJobSpec(job.spec_yaml());
-  std::string out = absl::StrCat(StateSection(job, now), ProgressSection(job), LeapSection(job),
-                                 DataSection(job));
+  std::string out = absl::StrCat(StateSection(job, now), WaitSection(job, now),
+                                 ProgressSection(job), LeapSection(job), DataSection(job));
   if (spec.ok()) absl::StrAppend(&out, PolicySection(*spec));
   absl::StrAppend(&out, MembersSection(job));
   if (spec.ok()) absl::StrAppend(&out, TimeoutSection(*spec));

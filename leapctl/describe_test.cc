@@ -34,6 +34,29 @@ TEST(DescribeTest, SaysWhatTheJobWaitsForAndSinceWhen) {
   EXPECT_THAT(text, HasSubstr("leapctl workers"));
 }
 
+TEST(DescribeTest, ShowsEveryWaitWithItsTimesAndWhatHelps) {
+  v1::Job job = RunningJob();
+  v1::Wait* forever = job.add_waits();
+  forever->set_what("pause");
+  forever->set_reason("paused by a person");
+  forever->set_resolution("leapctl resume demo-7f3a2c");
+  forever->mutable_since()->set_seconds(kTestTime - 200);
+
+  EXPECT_THAT(DescribeJob(job, {}, kNow),
+              HasSubstr("\nWaits for\n"
+                        "  votes         leap 5 from step 300 waits for the votes of rank 1 "
+                        "(worker-1)\n"
+                        "                since 2027-01-15 07:59:57 UTC (3 s ago), until 2027-01-15 "
+                        "08:00:27 UTC\n"
+                        "                helps: they vote\n"
+                        "  pause         paused by a person\n"
+                        "                since 2027-01-15 07:56:40 UTC (3 min 20 s ago)\n"
+                        "                helps: leapctl resume demo-7f3a2c\n"));
+  job.clear_waits();
+  EXPECT_THAT(DescribeJob(job, {}, kNow), HasSubstr("Waits for\n  nothing\n"));
+  EXPECT_THAT(DescribeJob(EndedJob(v1::Job::SUCCEEDED), {}, kNow), Not(HasSubstr("Waits for")));
+}
+
 TEST(DescribeTest, ShowsRegionsLadderPolicyAndMembers) {
   const std::string text = DescribeJob(RunningJob(), {}, kNow);
 
@@ -73,6 +96,7 @@ TEST(DescribeTest, AnUnreadableSpecLosesOnlyWhatItWouldTell) {
 TEST(DescribeTest, TextFromTheWireIsCleaned) {
   v1::Job job = RunningJob();
   job.set_state_reason("\x1b[31mred");
+  job.mutable_waits(0)->set_reason("\x1b[31mred");
   job.mutable_members(0)->set_agent("evil\x1b[2J");
 
   EXPECT_THAT(DescribeJob(job, {}, kNow), Not(HasSubstr("\x1b")));

@@ -21,6 +21,12 @@ inline v1::Job RunningJob() {
   job.mutable_create_time()->set_seconds(kTestTime - 100);
   job.mutable_start_time()->set_seconds(kTestTime - 89);
   job.set_epoch(1);
+  v1::Wait* wait = job.add_waits();
+  wait->set_what("votes");
+  wait->set_reason("leap 5 from step 300 waits for the votes of rank 1 (worker-1)");
+  wait->set_resolution("they vote");
+  wait->mutable_since()->set_seconds(kTestTime - 3);
+  wait->mutable_until()->set_seconds(kTestTime + 27);
   const auto spec = ParseJobSpec(
       "apiVersion: leap/v1\nkind: Job\nmetadata: {name: demo}\n"
       "spec: {data: {paths: [text]}, train: {steps: 600}, workers: {replicas: 2}}\n");
@@ -75,6 +81,7 @@ inline v1::Job EndedJob(v1::Job::State state) {
   v1::Job job = RunningJob();
   job.set_state(state);
   job.set_state_reason("trained to the last step");
+  job.clear_waits();
   job.mutable_progress()->set_step(600);
   job.mutable_progress()->set_trained_steps(600);
   job.mutable_end_time()->set_seconds(kTestTime);

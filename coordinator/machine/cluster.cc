@@ -109,7 +109,7 @@ void Cluster::On(const Persisted& persisted, Batch& batch) {
     }
   }
   if (std::exchange(ledger_ok_, persisted.ok) != persisted.ok) {
-    for (JobMachine* const job : order_) job->LedgerOk(persisted.ok, batch);
+    for (JobMachine* const job : order_) job->LedgerOk(persisted.ok, persisted.error, batch);
   }
   for (const Decision& decision : batch_before.decisions) {
     if (decision.kind == Decision::Kind::kCreateJob) {
@@ -282,6 +282,7 @@ void Cluster::On(const Tick&, Batch& batch) {
   for (JobMachine* const job : order_) job->OnTick(batch);
   StartQueued(batch);
   AssignVerifiers(batch);
+  for (JobMachine* const job : order_) job->NoteWaits(batch);
   if (batch.now() < forget_) return;
   forget_ = batch.now() + absl::Minutes(1);
   agents_.Forget(batch.now() - options_.forget_agents);
@@ -293,12 +294,15 @@ void Cluster::StartQueued(Batch& batch) {
   for (JobMachine* const job : order_) {
     if (!job->queued()) continue;
     if (head != nullptr) {
-      job->Queued(absl::StrCat("waits in the queue behind ", head->record().job), batch);
+      job->Queued({.what = "queue",
+                   .reason = absl::StrCat("waits in the queue behind ", head->record().job),
+                   .resolution = "that one starts, or is cancelled"},
+                  batch);
       continue;
     }
-    const std::string waits = job->TryStart(batch);
-    if (waits.empty()) continue;
-    job->Queued(waits, batch);
+    std::optional<Wait> wait = job->TryStart(batch);
+    if (!wait.has_value()) continue;
+    job->Queued(*std::move(wait), batch);
     head = job;
   }
 }
@@ -337,13 +341,13 @@ void Cluster::ForgetEnded() {
 std::optional<JobView> Cluster::FindJob(absl::string_view job) const {
   const JobMachine* const found = Machine(job);
   if (found == nullptr) return std::nullopt;
-  return found->View(agents_, now_);
+  return found->View(agents_, options_, now_);
 }
 
 std::vector<JobView> Cluster::ListJobs() const {
   std::vector<JobView> views;
   for (auto job = order_.rbegin(); job != order_.rend(); ++job)
-    views.push_back((*job)->View(agents_, now_));
+    views.push_back((*job)->View(agents_, options_, now_));
   return views;
 }
 

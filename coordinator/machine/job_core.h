@@ -20,6 +20,7 @@ struct JobCore {
   int64_t next_event = 1;
   bool loss_is_finite = true;   // the training loss last heard of
   bool ledger_ok = true;        // the ledger could be written when last tried
+  std::string ledger_error;     // else why not
   bool training_ended = false;  // on every rank: the weights are the result, nothing changes them
   uint64_t task_ids_durable =
       0;  // task ids below this may be used: record.task_ids_reserved as it is on disk

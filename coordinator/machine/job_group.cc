@@ -36,7 +36,7 @@ void JobMachine::CheckFormed(Batch& batch) {
     return Break("rollback", undoing->reason, batch);
   }
   if (group.Healthy(batch.agents(), batch.now(), core_.lease())) {
-    if (!std::exchange(wait_, "").empty()) ShowState(batch);
+    if (std::exchange(wait_, std::nullopt).has_value()) ShowState(batch);
     return;
   }
   CheckFinished(batch);
@@ -46,8 +46,8 @@ void JobMachine::CheckFormed(Batch& batch) {
       DecideBreak(batch.now(), standing, batch.options().collective_grace,
                   !batch.Planted(Mutation::kNoMajorityGuard));
   if (!decision.broken) {
-    if (std::exchange(wait_, decision.reason) != decision.reason) ShowState(batch);
-    return;
+    wait_ = decision.wait;
+    return ShowState(batch);
   }
   MarkLost(decision, batch);
 }
@@ -112,7 +112,7 @@ void JobMachine::Break(absl::string_view cause, const std::string& reason, Batch
   group.Break(batch.now());
   group.reason = reason;
   epoch_cause_ = std::string(cause);
-  wait_.clear();
+  wait_.reset();
   for (const GroupMember& member :
        group.members()) {  // pushed: nobody sits out a collective's time-out
     batch.Send(member.agent, member.incarnation, AbortEpoch{core_.id(), group.epoch(), reason});
@@ -247,10 +247,10 @@ void JobMachine::TryForm(Batch& batch) {
   const MembershipState state = StateOfMembership(batch, spares);
   MembershipDecision decision = DecideMembers(batch.now(), state, OptionsOfMembership(batch));
   if (!decision.form) {
-    if (std::exchange(wait_, decision.reason) != decision.reason) ShowState(batch);
-    return;
+    wait_ = decision.wait;
+    return ShowState(batch);
   }
-  wait_.clear();
+  wait_.reset();
   if (batch.Planted(Mutation::kNewcomersAreLive)) decision.from_checkpoint = false;
   if (batch.Planted(Mutation::kCheckpointDespitePeers)) decision.from_checkpoint = true;
   Propose(decision, batch);
@@ -307,9 +307,14 @@ void JobMachine::TakeBackProposal(absl::string_view error, Batch& batch) {
   }
   group.TakeBack(std::exchange(former_, {}));
   not_before_ = batch.now() + batch.options().persist_retry;
-  wait_ = absl::StrCat("the ledger cannot be written (", error,
-                       "), and no epoch begins that is not in it; mend its disk");
-  if (group.phase() == Group::Phase::kNone) return SetState(JobState::kQueued, wait_, batch);
+  wait_ = Wait{.what = "ledger",
+               .reason = absl::StrCat("the ledger cannot be written (", error,
+                                      "), and no epoch begins that is not in it"),
+               .resolution = "mend its disk",
+               .until = not_before_};
+  if (group.phase() == Group::Phase::kNone) {
+    return SetState(JobState::kQueued, wait_->Sentence(), batch);
+  }
   ShowState(batch);
 }
 

@@ -43,7 +43,7 @@ std::string JobMachine::RunningReason() const {
                    " main worker", group.world_size() == 1 ? "" : "s");
   if (finished_ != absl::InfiniteFuture())
     reason = "training ended; waits for the last baseline and audits";
-  if (!wait_.empty()) absl::StrAppend(&reason, "; ", wait_);
+  if (wait_.has_value()) absl::StrAppend(&reason, "; ", wait_->Sentence());
   if (!core_.ledger_ok)
     absl::StrAppend(&reason, "; the ledger cannot be written, leaps wait until it can");
   return reason;
@@ -62,24 +62,26 @@ void JobMachine::ShowState(Batch& batch) {
   std::string reason = group.phase() == Group::Phase::kForming
                            ? absl::StrCat("epoch ", group.epoch(), " is being formed (",
                                           group.reason, "): waits for its ranks to report ready")
-                       : wait_.empty() ? group.reason
-                                       : wait_;
+                       : wait_.has_value() ? wait_->Sentence()
+                                           : group.reason;
   SetState(state, std::move(reason), batch);
 }
 
-void JobMachine::LedgerOk(bool ok, Batch& batch) {
+void JobMachine::LedgerOk(bool ok, absl::string_view error, Batch& batch) {
   if (core_.ledger_ok == ok) return;
   core_.ledger_ok = ok;
+  core_.ledger_error = std::string(error);
   if (core_.group.Formed()) ShowState(batch);
 }
 
 // ---- queue ----
 
-void JobMachine::Queued(absl::string_view reason, Batch& batch) {
-  SetState(JobState::kQueued, std::string(reason), batch);
+void JobMachine::Queued(Wait wait, Batch& batch) {
+  SetState(JobState::kQueued, wait.Sentence(), batch);
+  wait_ = std::move(wait);
 }
 
-std::string JobMachine::TryStart(Batch& batch) {
+std::optional<Wait> JobMachine::TryStart(Batch& batch) {
   if (batch.now() < not_before_) return wait_;
   const absl::Duration lease = absl::Seconds(batch.options().lease_seconds);
   std::vector<Agent*> verifiers = batch.agents().Idle(Role::kVerifier, batch.now(), lease, false);
@@ -87,18 +89,21 @@ std::string JobMachine::TryStart(Batch& batch) {
   std::map<std::string, Agent*> spares;
   const MembershipState state = StateOfMembership(batch, spares);
   const MembershipDecision decision = DecideMembers(batch.now(), state, OptionsOfMembership(batch));
-  if (!decision.form) return decision.reason;
+  if (!decision.form) return decision.wait;
   if (static_cast<int>(verifiers.size()) < wanted) {
-    return absl::StrCat("waits for ", wanted - static_cast<int>(verifiers.size()),
-                        " more verifiers (verifiers.min_replicas is ",
-                        core_.spec().verifiers.min_replicas, "); start leap-verifier");
+    return Wait{.what = "verifiers",
+                .reason = absl::StrCat("waits for ", wanted - static_cast<int>(verifiers.size()),
+                                       " more verifiers (verifiers.min_replicas is ",
+                                       core_.spec().verifiers.min_replicas, ")"),
+                .resolution = "start leap-verifier"};
   }
+  wait_.reset();
   core_.Event(batch, "starting", absl::StrCat("the gang is complete: ", decision.reason));
   SetState(JobState::kStarting, decision.reason, batch);
   start_deadline_ = batch.now() + absl::Seconds(core_.spec().timeouts.job_start_seconds);
   Propose(decision, batch);
   for (int i = 0; i < wanted; ++i) TakeVerifier(*verifiers[i], batch);
-  return "";
+  return std::nullopt;
 }
 
 // ---- people ----
@@ -313,9 +318,11 @@ JobRecord JobMachine::Row() const {
   return row;
 }
 
-JobView JobMachine::View(const AgentRegistry& agents, absl::Time now) const {
+JobView JobMachine::View(const AgentRegistry& agents, const ClusterOptions& options,
+                         absl::Time now) const {
   JobView view{.record = Row()};
   if (ended()) return view;
+  view.waits = Waits(&agents, options, now);
   const Group& group = core_.group;
   const std::vector<FormerMember> presences = group.Presences(agents, now, core_.lease());
   for (size_t rank = 0; rank < presences.size(); ++rank) {

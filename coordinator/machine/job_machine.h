@@ -36,11 +36,10 @@ class JobMachine {
   JobMachine(JobRecord record, uint64_t seed);
 
   // ---- people ----
-  // The job is in the queue; `reason` says what it waits for (said by the queue, whenever it
-  // changes).
-  void Queued(absl::string_view reason, Batch& batch);
+  // The job is in the queue; `wait` says for what (said by the queue, whenever it changes).
+  void Queued(Wait wait, Batch& batch);
   // Starts if the gang is complete; else returns what it waits for.
-  std::string TryStart(Batch& batch);
+  std::optional<Wait> TryStart(Batch& batch);
   // Each answers its correlation, at once or when it is durable.
   void Cancel(const CancelJob& request, Batch& batch);
   void SetPaused(bool paused, uint64_t correlation, Batch& batch);
@@ -66,7 +65,7 @@ class JobMachine {
   // A row that could not be written, as it holds now; nothing: there is no such row any more.
   std::optional<Record> Refresh(const Record& record) const;
   void RowIsDurable() { core_.task_ids_durable = core_.record.task_ids_reserved; }
-  void LedgerOk(bool ok, Batch& batch);
+  void LedgerOk(bool ok, absl::string_view error, Batch& batch);
 
   // ---- looking ----
   const JobRecord& record() const { return core_.record; }
@@ -76,7 +75,9 @@ class JobMachine {
   const Group& group() const { return core_.group; }
   const LeapMachine& leaps() const { return *leaps_; }
   JobRecord Row() const;
-  JobView View(const AgentRegistry& agents, absl::Time now) const;
+  JobView View(const AgentRegistry& agents, const ClusterOptions& options, absl::Time now) const;
+  // Remembers since when it waits for what (job_waits.cc).
+  void NoteWaits(Batch& batch);
 
   // Rows of this job, before any event. `now`: leases count from here.
   void Restore(const Ledger& ledger, Batch& batch);
@@ -136,6 +137,18 @@ class JobMachine {
   void TrainingFailed(const JobEnded& ended, Batch& batch);
   void CountBusy(Agent& agent, double busy_seconds, absl::string_view role, Batch& batch);
 
+  // What the job waits for, what training waits for first (job_waits.cc). `agents`: also says who
+  // is where; null: not.
+  std::vector<Wait> Waits(const AgentRegistry* agents, const ClusterOptions& options,
+                          absl::Time now) const;
+  void AddGroupWaits(const AgentRegistry* agents, const ClusterOptions& options, absl::Time now,
+                     std::vector<Wait>& waits) const;
+  Wait ForRanks(const AgentRegistry* agents, absl::Time now) const;
+  void AddTrainingWaits(const ClusterOptions& options, absl::Time now,
+                        std::vector<Wait>& waits) const;
+  void AddVerifierWait(const AgentRegistry* agents, const ClusterOptions& options, absl::Time now,
+                       std::vector<Wait>& waits) const;
+
   // State and end (job_machine.cc).
   void SetState(JobState state, std::string reason, Batch& batch);
   void ShowState(Batch& batch);
@@ -156,9 +169,12 @@ class JobMachine {
   absl::Time finished_ = absl::InfiniteFuture();  // when training ended everywhere
   absl::Time start_deadline_ = absl::InfiniteFuture();
   absl::Time not_before_ = absl::InfinitePast();  // of the next epoch
-  std::vector<GroupMember> former_;    // members before a proposal that is not durable yet
-  std::optional<bool> pausing_;        // proposed, not yet durable
-  std::string wait_;                   // what the group waits for; empty: nothing
+  std::vector<GroupMember> former_;          // members before a proposal that is not durable yet
+  std::optional<bool> pausing_;              // proposed, not yet durable
+  std::optional<Wait> wait_;                 // of the queue, or of the group
+  std::map<std::string, absl::Time> since_;  // waits by Wait::what, as of the last tick
+  int64_t progressed_to_ = -1;               // newest step of the epoch, and when it was reached
+  absl::Time progressed_ = absl::InfinitePast();
   std::string epoch_cause_ = "start";  // why the next epoch, as a metric label
   // Instead of the checkpoint the next epoch may begin before this leap, if its ranks kept that
   // state; 0: none. Not in the ledger: a restart goes back to the checkpoint.

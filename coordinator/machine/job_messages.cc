@@ -320,6 +320,7 @@ void JobMachine::Restore(const Ledger& ledger, Batch& batch) {
   };
   for (const EventRecord& event : mine(ledger.events)) {
     core_.next_event = std::max(core_.next_event, event.sequence + 1);
+    if (event.kind == "policy-off") since_["policy-off"] = event.create_time;
   }
   if (ended()) return;
   for (const BudgetRecord& budget : mine(ledger.budgets))

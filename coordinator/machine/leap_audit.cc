@@ -128,7 +128,6 @@ void LeapMachine::StopUndoing(Batch& batch) {
 void LeapMachine::SwitchOff(const std::string& reason, Batch& batch) {
   core_.record.leaps.policy_off = true;
   core_.record.policy_off_reason = reason;
-  pause_reason_ = absl::StrCat("the policy is off: ", reason);
   core_.Event(batch, "policy-off", reason, Severity::kWarning);
   batch.WriteJob(core_.id());
 }

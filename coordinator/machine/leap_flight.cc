@@ -35,6 +35,14 @@ std::vector<int> LeapFlight::Missing(int world_size) const {
   return missing;
 }
 
+std::vector<int> LeapFlight::Silent(int world_size) const {
+  std::vector<int> silent;
+  for (int rank = 0; rank < world_size; ++rank) {
+    if (!outcomes_.contains(rank)) silent.push_back(rank);
+  }
+  return silent;
+}
+
 LeapFlight::Fate LeapFlight::Count(const LeapOutcome& outcome, int world_size) {
   outcomes_.try_emplace(outcome.rank, outcome);
   return Settle(world_size);

@@ -41,6 +41,8 @@ class LeapFlight {
   bool Voted(int rank) const { return votes_.contains(rank); }
   std::vector<int> Missing(int world_size) const;  // ranks that have not voted
 
+  std::vector<int> Silent(int world_size) const;  // ranks that have not said what became of it
+
   // Counts what became of the decided leap on a rank. The first word of a rank counts.
   enum class Fate { kWait, kApplied, kExpired, kDisagree };
   Fate Count(const LeapOutcome& outcome, int world_size);

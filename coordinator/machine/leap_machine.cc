@@ -177,6 +177,7 @@ void LeapMachine::StartRound(const HeldSnapshot& base, Batch& batch) {
                           .verifiers_free = std::max(board_.free() - 1, 1),
                           .policy_off = core_.record.leaps.policy_off,
                           .expected_verdict_age_steps = static_cast<int64_t>(expected_age_)});
+    pause_ = plan.reason;
     pause_reason_ = plan.candidates.empty() ? plan.sentence : "";
     for (const CandidateKey& key : plan.candidates) {
       if (needs_[key.predictor].moments && !record.has_moments) continue;

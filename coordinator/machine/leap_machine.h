@@ -31,6 +31,7 @@
 #include "coordinator/machine/record.h"
 #include "coordinator/machine/snapshot_book.h"
 #include "coordinator/machine/task_board.h"
+#include "coordinator/machine/wait.h"
 #include "core/planner.h"
 #include "core/predictor.h"
 #include "core/regime.h"
@@ -96,8 +97,10 @@ class LeapMachine {
   uint64_t NewestUndoable(int64_t checkpoint_step) const;
   // Nothing is being scored that the job's end should wait for.
   bool Quiet() const;
-  // Why no leap is being made just now; empty: nothing stands against it.
-  const std::string& pause_reason() const { return pause_reason_; }
+  // What the next leap waits for, while an epoch trains (leap_waits.cc).
+  void AddWaits(std::vector<Wait>& waits) const;
+  // What a job whose training has ended still waits for; empty: nothing.
+  std::string Unfinished() const;
 
   // Rows of this job, in the order of Ledger; called once, before any event. A leap in PREPARE is
   // aborted.
@@ -180,6 +183,10 @@ class LeapMachine {
   Prepare PrepareOf(const LeapRecord& leap) const;
   void SendToRanks(const CoordinatorMessage& message, Batch& batch);
   std::string PredictorName(int predictor) const;
+  std::string NamesOf(const std::vector<int>& ranks) const;  // "rank 1 (w1), rank 2 (w2)"
+  std::string BusyVerifiers() const;
+  void AddFlightWait(std::vector<Wait>& waits) const;
+  void AddRoundWait(std::vector<Wait>& waits) const;
 
   JobCore& core_;
   std::vector<PredictorNeeds> needs_;  // of spec.leap.predictors
@@ -200,7 +207,8 @@ class LeapMachine {
   double expected_age_ = 0;                  // of a verdict, in steps: decayed mean
   std::optional<LeapRecord> undo_proposed_;  // ROLLING_BACK, not yet durable
   std::string mismatch_verifier_;  // of the last digest mismatch, if no leap was applied since
-  std::string pause_reason_;
+  VerdictReason pause_ = VerdictReason::kAccepted;  // why the last plan was empty, by the planner
+  std::string pause_reason_;                        // in a sentence; empty: it was not
 };
 
 }  // namespace leap::machine

@@ -47,32 +47,51 @@ std::vector<FormerMember> Settle(absl::Time now, std::vector<FormerMember> membe
   return members;
 }
 
-MembershipDecision Wait(std::string reason) { return {.reason = std::move(reason)}; }
-
-// Why no epoch may be formed yet; empty: one may.
-std::string Objection(const std::vector<FormerMember>& members, const MembershipOptions& options) {
+// Why no epoch may be formed yet; nothing: one may.
+std::optional<Wait> Objection(const std::vector<FormerMember>& members,
+                              const MembershipOptions& options) {
   if (Count(members, Presence::kAway) > 0) {
-    return absl::StrCat("waits for ", Names(members, Presence::kAway),
-                        " to reconnect; its lease decides if it does not");
+    return Wait{
+        .what = "members",
+        .reason = absl::StrCat("waits for ", Names(members, Presence::kAway), " to reconnect"),
+        .resolution = "it comes back; if it does not, its lease decides"};
   }
   const int alive = Count(members, Presence::kAlive);
   const int not_dead = static_cast<int>(members.size()) - Count(members, Presence::kDead);
-  if (!options.guard) return "";
+  if (!options.guard) return std::nullopt;
+  constexpr char kSilence[] =
+      "they come back, are started again, or stay silent for as long as "
+      "timeouts.job_start_seconds";
   if (alive * 2 < not_dead) {
-    return absl::StrCat("only ", alive, " of ", not_dead,
-                        " main workers can be reached, too few to go on without ",
-                        Names(members, Presence::kSilent),
-                        "; it goes on when they come back, are started again, or "
-                        "stay silent for as long as timeouts.job_start_seconds");
+    return Wait{.what = "members",
+                .reason = absl::StrCat("only ", alive, " of ", not_dead,
+                                       " main workers can be reached, too few to go on without ",
+                                       Names(members, Presence::kSilent)),
+                .resolution = kSilence};
   }
   const bool live_here = AnyLive(members, Presence::kAlive);
   if (!live_here && AnyLive(members, Presence::kSilent)) {
-    return absl::StrCat("nobody who can be reached holds the job's state; waits for ",
-                        Names(members, Presence::kSilent),
-                        " to come back, to be started again, or to stay silent "
-                        "for as long as timeouts.job_start_seconds");
+    return Wait{
+        .what = "members",
+        .reason = absl::StrCat("nobody who can be reached holds the job's state; waits for ",
+                               Names(members, Presence::kSilent)),
+        .resolution = kSilence};
   }
-  return "";
+  return std::nullopt;
+}
+
+Wait ForWorkers(const MembershipState& state, const MembershipOptions& options, int seats,
+                int needed) {
+  const int fewest = std::max(state.min_replicas, 1);
+  Wait wait{.what = "workers",
+            .reason = absl::StrCat("waits for ", needed - seats, " more main worker",
+                                   needed - seats == 1 ? "" : "s", ": ", seats, " of ", needed,
+                                   seats == 1 ? " is here" : " are here"),
+            .resolution = "start leap-worker or free one"};
+  if (needed < state.replicas || state.former.empty() || seats < fewest) return wait;
+  wait.until = state.broken + options.grace;
+  absl::StrAppend(&wait.resolution, "; after the failure rule's grace it goes on with ", seats);
+  return wait;
 }
 
 // Survivors keep their ranks; spares fill the holes, the best first; what stays empty is closed up.
@@ -135,19 +154,15 @@ MembershipDecision DecideMembers(absl::Time now, const MembershipState& state,
                                  const MembershipOptions& options) {
   const std::vector<FormerMember> former = Settle(now, state.former, options);
   if (!former.empty()) {
-    std::string objection = Objection(former, options);
-    if (!objection.empty()) return Wait(std::move(objection));
+    std::optional<Wait> objection = Objection(former, options);
+    if (objection.has_value()) return {.wait = *std::move(objection)};
   }
   MembershipDecision decision{.form = true, .seats = FillSeats(state, former, options.replace)};
   const int seats = static_cast<int>(decision.seats.size());
   const bool grace_over =
       !former.empty() && (!options.replace || now - state.broken >= options.grace);
   const int needed = grace_over ? std::max(state.min_replicas, 1) : state.replicas;
-  if (seats < needed) {
-    return Wait(absl::StrCat("waits for ", needed - seats, " more main worker",
-                             needed - seats == 1 ? "" : "s", ": ", seats, " of ", needed,
-                             " are here; start leap-worker or free one"));
-  }
+  if (seats < needed) return {.wait = ForWorkers(state, options, seats, needed)};
   decision.from_checkpoint = std::ranges::none_of(decision.seats, &Seat::live);
   decision.reason = FormReason(former, decision.seats, decision.from_checkpoint);
   return decision;
@@ -158,7 +173,10 @@ BreakDecision DecideBreak(absl::Time now, const StandingEpoch& epoch,
   const std::vector<FormerMember>& members = epoch.members;
   const bool failed = epoch.collective_failed.has_value();
   if (failed && now - *epoch.collective_failed < collective_grace) {
-    return {.reason = "a collective failed; listens whose session closes"};
+    return {.wait = Wait{.what = "group",
+                         .reason = "a collective failed; listens whose session closes",
+                         .resolution = "the epoch ends in a moment",
+                         .until = *epoch.collective_failed + collective_grace}};
   }
   BreakDecision decision;
   for (size_t rank = 0; rank < members.size(); ++rank) {
@@ -167,15 +185,25 @@ BreakDecision DecideBreak(absl::Time now, const StandingEpoch& epoch,
                       (failed && presence == Presence::kAway && members[rank].closed);
     if (lost) decision.lost.push_back(static_cast<int>(rank));
   }
-  if (decision.lost.empty() && !failed) return {};
+  if (decision.lost.empty() && !failed) {
+    if (Count(members, Presence::kAway) == 0) return {};
+    return {.wait = Wait{.what = "group",
+                         .reason = absl::StrCat("the session of ", Names(members, Presence::kAway),
+                                                " is closed"),
+                         .resolution = "it reconnects, or its lease is over and the epoch ends; "
+                                       "training goes on meanwhile"}};
+  }
   const int here = Count(members, Presence::kAlive) + Count(members, Presence::kAway);
   const int not_dead = static_cast<int>(members.size()) - Count(members, Presence::kDead);
   const bool only_silent = !failed && Count(members, Presence::kDead) == 0;
   if (only_silent && guard && here * 2 < not_dead) {
-    return {.reason = absl::StrCat(
-                "cannot reach ", Names(members, Presence::kSilent),
-                ", the larger part of the group: it may be training on, so it is left alone until "
-                "it comes back, a collective fails, or its machines are started again")};
+    return {
+        .wait = Wait{
+            .what = "group",
+            .reason = absl::StrCat("cannot reach ", Names(members, Presence::kSilent),
+                                   ", the larger part of the group: it may be training on, so "
+                                   "it is left alone"),
+            .resolution = "it comes back, a collective fails, or its machines are started again"}};
   }
   decision.broken = true;
   decision.cause = decision.lost.empty() ? "collective-failed" : "worker-lost";

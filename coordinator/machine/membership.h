@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "coordinator/machine/wait.h"
 
 namespace leap::machine {
 
@@ -73,7 +74,8 @@ struct MembershipDecision {
   bool form = false;        // false: wait
   std::vector<Seat> seats;  // form: in order of rank
   bool from_checkpoint = false;
-  std::string reason;  // form: what changed; wait: for what, and what would resolve it
+  std::string reason;  // form: what changed
+  Wait wait;           // not form: for what
 };
 
 // The next epoch's members while no epoch stands.
@@ -87,9 +89,10 @@ struct StandingEpoch {
 };
 struct BreakDecision {
   bool broken = false;
-  std::vector<int> lost;  // ranks, as indices into members; empty: nobody is known to be lost
-  std::string cause;      // "worker-lost" | "collective-failed"
-  std::string reason;     // broken: why; else empty, or what is amiss and what is waited for
+  std::vector<int> lost;     // ranks, as indices into members; empty: nobody is known to be lost
+  std::string cause;         // "worker-lost" | "collective-failed"
+  std::string reason;        // broken: why
+  std::optional<Wait> wait;  // not broken: what is amiss; nothing: all is well
 };
 BreakDecision DecideBreak(absl::Time now, const StandingEpoch& epoch,
                           absl::Duration collective_grace, bool guard = true);

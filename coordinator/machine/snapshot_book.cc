@@ -54,6 +54,7 @@ ShardAdded SnapshotBook::Add(const SnapshotTaken& shard, const Group& group, abs
                              absl::Time now) {
   if (!held_.empty() && shard.step <= held_.back().record.step) return {};
   Partial& partial = partial_[shard.step];
+  if (partial.shards.empty()) partial.since = now;
   partial.shards.insert_or_assign(shard.rank, shard);
   if (static_cast<int>(partial.shards.size()) < group.world_size()) {
     if (static_cast<int64_t>(partial_.size()) > depth_) partial_.erase(partial_.begin());
@@ -68,6 +69,16 @@ ShardAdded SnapshotBook::Add(const SnapshotTaken& shard, const Group& group, abs
   if (static_cast<int64_t>(held_.size()) > depth_) held_.pop_front();
   added.complete = &held_.back();
   return added;
+}
+
+std::optional<SnapshotBook::Incomplete> SnapshotBook::NewestIncomplete(int world_size) const {
+  if (partial_.empty()) return std::nullopt;
+  const auto& [step, partial] = *partial_.rbegin();
+  Incomplete incomplete{.step = step, .since = partial.since};
+  for (int rank = 0; rank < world_size; ++rank) {
+    if (!partial.shards.contains(rank)) incomplete.missing.push_back(rank);
+  }
+  return incomplete;
 }
 
 HeldSnapshot* SnapshotBook::Find(int64_t step) {

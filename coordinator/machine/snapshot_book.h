@@ -43,6 +43,14 @@ class SnapshotBook {
   ShardAdded Add(const SnapshotTaken& shard, const Group& group, absl::string_view job,
                  absl::Time now);
 
+  // The newest snapshot that some ranks have reported and others not.
+  struct Incomplete {
+    int64_t step = 0;
+    absl::Time since = absl::InfinitePast();  // the first report
+    std::vector<int> missing;                 // ranks
+  };
+  std::optional<Incomplete> NewestIncomplete(int world_size) const;
+
   HeldSnapshot* Newest() { return held_.empty() ? nullptr : &held_.back(); }
   const HeldSnapshot* Newest() const { return held_.empty() ? nullptr : &held_.back(); }
   HeldSnapshot* Find(int64_t step);
@@ -62,6 +70,7 @@ class SnapshotBook {
  private:
   struct Partial {
     std::map<int, SnapshotTaken> shards;  // by rank
+    absl::Time since = absl::InfinitePast();
   };
   static SnapshotRef RefOf(const HeldSnapshot& held);
 

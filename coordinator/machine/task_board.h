@@ -59,6 +59,7 @@ class TaskBoard {
   // Work. Order of giving out: baselines, candidates in the order in which they were added, audits.
   void Add(WorkItem item);
   bool Waiting() const { return !queue_.empty(); }
+  int waiting() const { return static_cast<int>(queue_.size()); }
   // Nothing waits and nobody works on what `which` picks.
   bool Idle(const std::function<bool(const WorkItem&)>& which) const;
 

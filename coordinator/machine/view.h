@@ -9,16 +9,17 @@
 #include "absl/time/time.h"
 #include "coordinator/machine/message.h"
 #include "coordinator/machine/record.h"
+#include "coordinator/machine/wait.h"
 
 namespace leap::machine {
 
-// `record` is the row as it would be written now; its state_reason says what the job waits for,
-// since when, and what would resolve it.
+// `record` is the row as it would be written now.
 struct JobView {
   JobRecord record;
   std::vector<Member>
       members;  // main workers in order of rank, then verifiers; Member.state: "training",
                 // "joining", "paused", "unreachable", "lost", "scoring", "idle"
+  std::vector<Wait> waits;  // what training waits for first, then what leaps wait for
 };
 
 struct AgentView {
