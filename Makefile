@@ -31,7 +31,7 @@ evidence:        ## what a loss costs, as a table: steps, seconds, weights, ledg
 	@$(MAKE) --no-print-directory build TARGETS="$(PROGRAMS)"
 	@LEAP_BINARY_DIR=build/$(PRESET) tests/chaos/evidence.py --seed $(SEED)
 
-demo:            ## coordinator, workers and a verifier on this machine, until leaps are accepted
+demo:            ## gpt2-tiny on this machine, 2 workers, 2 verifiers, with and without leaps; TEXT=folder, STEPS=600
 	@$(MAKE) --no-print-directory build PRESET=release TARGETS="$(PROGRAMS)"
 	@scripts/demo.sh
 

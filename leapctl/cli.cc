@@ -58,10 +58,6 @@ void CheckpointFlags(CLI::App& app, Options& options) {
   app.add_flag("--force", options.force, "Write into the folder even if it is there already");
 }
 
-// As in snapshot.proto.
-const std::vector<std::string> kBuffers = {"weights", "exp_avg", "exp_avg_sq", "state_0",
-                                           "state_1"};
-
 void SnapshotFlags(CLI::App& app, Options& options) {
   JobFlag(app, options);
   app.add_option("--step", options.step, "Step of the snapshot; see leapctl snapshots")
@@ -72,7 +68,7 @@ void SnapshotFlags(CLI::App& app, Options& options) {
          "--buffer", options.buffer,
          "weights; Adam's moments exp_avg, exp_avg_sq; a predictor's state_0, state_1 (of a "
          "job whose predictors need them)")
-      ->check(CLI::IsMember(kBuffers));
+      ->check(CLI::IsMember(BufferNames()));
   app.add_flag("--force", options.force, "Overwrite the file if it is there already");
 }
 
@@ -255,6 +251,10 @@ CommandLine::CommandLine()
     command.flags(*sub, options);
     sub->callback([this, &command] { chosen = &command; });
   }
+}
+
+std::vector<std::string> BufferNames() {
+  return {"weights", "exp_avg", "exp_avg_sq", "state_0", "state_1"};
 }
 
 std::vector<const CLI::App*> SubcommandsOf(const CLI::App& app) {

@@ -33,6 +33,9 @@ struct CommandLine {
   const Command* chosen = nullptr;
 };
 
+// What --buffer may name, as in snapshot.proto.
+std::vector<std::string> BufferNames();
+
 // Subcommands in the order of help.
 std::vector<const CLI::App*> SubcommandsOf(const CLI::App& app);
 

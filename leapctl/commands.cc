@@ -12,6 +12,7 @@
 #include "base/status_macros.h"
 #include "core/job_spec.h"
 #include "leapctl/describe.h"
+#include "leapctl/export.h"
 #include "leapctl/text.h"
 #include "leapctl/watch.h"
 
@@ -63,11 +64,13 @@ absl::StatusOr<std::string> ReadJobFile(const std::string& file, Terminal& termi
   std::ifstream disk;
   if (file != "-") {
     disk.open(file);
-    if (!disk) {
+    disk.peek();  // a folder opens, and cannot be read
+    if (disk.bad() || !disk.is_open()) {
       return MakeError(absl::StatusCode::kNotFound, ErrorReason::kConfigInvalid,
                        absl::StrCat("cannot read the job file '", file,
                                     "'; docs/job.md tells what stands in one"));
     }
+    disk.clear();  // an empty file is for ParseJobSpec to refuse
   }
   std::istream& in = file == "-" ? terminal.in : disk;
   std::string text(kMaxJobFileBytes + 1, '\0');
@@ -87,7 +90,10 @@ CommandResult Submit(const Options& options, Terminal& terminal) {
   LEAP_ASSIGN_OR_RETURN(const JobSpec spec,
                         ParseJobSpec(yaml, options.file == "-" ? "" : options.file));
   if (options.dry_run) {
-    terminal.out << JobSpecToYaml(spec);
+    v1::Job job;  // as submit answers it, before the coordinator has named it
+    job.set_name(spec.name);
+    job.set_spec_yaml(JobSpecToYaml(spec));
+    Print(options, terminal, job, job.spec_yaml());
     return ExitCode::kOk;
   }
   StopSignal stop;
@@ -152,8 +158,10 @@ CommandResult Resume(const Options& options, Terminal& terminal) {
 
 CommandResult Snapshots(const Options& options, Terminal& terminal) {
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Connect(options));
-  LEAP_ASSIGN_OR_RETURN(const v1::ListSnapshotsResponse rows,
+  LEAP_ASSIGN_OR_RETURN(const v1::Job job, client->GetJob(options.job));
+  LEAP_ASSIGN_OR_RETURN(v1::ListSnapshotsResponse rows,
                         client->ListSnapshots(options.job, options.last));
+  ForgetDroppedSources(job, &rows);
   Print(options, terminal, rows, SnapshotsTable(rows));
   return ExitCode::kOk;
 }

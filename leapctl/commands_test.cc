@@ -65,6 +65,16 @@ class CommandsTest : public testing::Test {
     return message;
   }
 
+  // At steps 0 to 350, the first two of an epoch that is over.
+  void AddSnapshotsOfTwoEpochs() {
+    for (int64_t step = 0; step <= 350; step += 50) {
+      v1::Snapshot* row = service_.snapshots.add_snapshots();
+      row->set_step(step);
+      row->set_epoch(step < 100 ? 0 : 1);
+      row->add_sources()->set_data_address("127.0.0.1:1");
+    }
+  }
+
   FakeJobService service_;
 };
 
@@ -112,6 +122,27 @@ TEST_F(CommandsTest, DryRunPrintsTheResolvedJobAndSubmitsNothing) {
   EXPECT_THAT(answer.out, HasSubstr("    lr: 0.001\n"));
   EXPECT_THAT(answer.out, HasSubstr("      - name: outer-nesterov\n"));
   EXPECT_THAT(service_.created, IsEmpty());
+}
+
+TEST_F(CommandsTest, DryRunAnswersProgramsAsSubmitDoes) {
+  const Answer answer = Run({"submit", "--dry-run", WriteJob(kJobFile), "-o", "json"});
+
+  EXPECT_EQ(answer.code, 0);
+  const auto job = nlohmann::json::parse(answer.out);
+  EXPECT_EQ(job["name"], "demo");
+  EXPECT_THAT(std::string(job["spec_yaml"]), HasSubstr("    lr: 0.001\n"));
+}
+
+TEST_F(CommandsTest, AFolderIsNoJobFile) {
+  const Answer answer = Run({"submit", testing::TempDir()});
+
+  EXPECT_EQ(answer.code, 4);
+  EXPECT_THAT(answer.err, HasSubstr("cannot read the job file"));
+}
+
+TEST_F(CommandsTest, AnEmptyFileIsABadJob) {
+  EXPECT_EQ(Run({"submit", WriteJob("")}).code, 3);
+  EXPECT_EQ(Run({"submit", "-"}, false, "").code, 3);
 }
 
 TEST_F(CommandsTest, AMissingFileIsNotFound) {
@@ -222,6 +253,16 @@ TEST_F(CommandsTest, WatchAsJsonIsALineAMessage) {
   EXPECT_EQ(std::count(answer.out.begin(), answer.out.end(), '\n'), 2);
 }
 
+TEST_F(CommandsTest, WatchAsYamlIsADocumentAMessage) {
+  service_.watches.push_back(
+      {.messages = {Message(RunningJob()), Message(EndedJob(v1::Job::SUCCEEDED))}});
+
+  const Answer answer = Run({"watch", "demo-7f3a2c", "-o", "yaml"});
+
+  EXPECT_THAT(answer.out, testing::StartsWith("---\njob:\n"));
+  EXPECT_THAT(answer.out, HasSubstr("\n---\njob:\n"));
+}
+
 TEST_F(CommandsTest, WatchWaitsOutARestartOfTheCoordinator) {
   service_.watches.push_back(
       {.messages = {Message(RunningJob())}, .end = {grpc::StatusCode::UNAVAILABLE, "going down"}});
@@ -269,6 +310,9 @@ TEST_F(CommandsTest, CheckpointExportCopiesTheFolder) {
   EXPECT_EQ(Run({"checkpoint", "export", "demo-1", "--out", (root / "out").string()}).code, 0);
 
   EXPECT_TRUE(fs::exists(root / "out" / "model.safetensors"));
+  const Answer forced = Run({"checkpoint", "export", "demo-1", "--out", (root / "out").string(),
+                             "--force", "-o", "json"});
+  EXPECT_EQ(nlohmann::json::parse(forced.out)["checkpoint_step"], "600");
   const Answer again = Run({"checkpoint", "export", "demo-1", "--out", (root / "out").string()});
   EXPECT_EQ(again.code, 5);
   EXPECT_THAT(again.err, HasSubstr("is there already; --force"));
@@ -289,17 +333,31 @@ TEST_F(CommandsTest, CheckpointExportExplainsWhatItCannotReach) {
 
 TEST_F(CommandsTest, SnapshotExportNamesTheStepsThatAreHeld) {
   service_.jobs["demo-1"] = RunningJob();
-  v1::Snapshot* held = service_.snapshots.add_snapshots();
-  held->set_step(350);
-  held->add_sources()->set_data_address("127.0.0.1:1");
-  service_.snapshots.add_snapshots()->set_step(50);
+  AddSnapshotsOfTwoEpochs();
 
   const Answer answer =
       Run({"snapshot", "export", "demo-1", "--step", "50", "--out", "/tmp/never"});
 
   EXPECT_EQ(answer.code, 4);
   EXPECT_THAT(answer.err,
-              HasSubstr("nobody holds a snapshot of demo-1 at step 50; held are steps 350"));
+              testing::EndsWith("nobody holds a snapshot of demo-7f3a2c at step 50; held "
+                                "are steps 200, 250, 300, 350\n"))
+      << "the ranks keep four, of the running epoch";
+}
+
+TEST_F(CommandsTest, SnapshotsTellWhoStillHoldsThem) {
+  service_.jobs["demo-1"] = RunningJob();
+  AddSnapshotsOfTwoEpochs();
+
+  const Answer running = Run({"snapshots", "demo-1", "-o", "json"});
+  service_.jobs["demo-1"] = EndedJob(v1::Job::SUCCEEDED);
+  const Answer ended = Run({"snapshots", "demo-1"});
+
+  const auto rows = nlohmann::json::parse(running.out)["snapshots"];
+  ASSERT_THAT(rows, SizeIs(8));
+  EXPECT_THAT(rows[3]["sources"], IsEmpty());
+  EXPECT_THAT(rows[4]["sources"], SizeIs(1));
+  EXPECT_THAT(ended.out, Not(HasSubstr("shard")));
 }
 
 // Two ranks that hold half of a snapshot each.

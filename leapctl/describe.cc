@@ -184,7 +184,8 @@ std::string PolicySection(const JobSpec& spec) {
 }
 
 std::string MembersSection(const v1::Job& job) {
-  if (job.members().empty()) return "\nMembers\n  none yet\n";
+  if (job.members().empty())
+    return absl::StrCat("\nMembers\n  none ", HasEnded(job.state()) ? "any more" : "yet", "\n");
   Table table({"  AGENT", "ROLE", ">RANK", "STATE", ">STEP", "ADDRESS"});
   for (const v1::Member& member : job.members()) {
     table.Add({absl::StrCat("  ", member.agent()), RoleWord(member.role()),
@@ -246,11 +247,12 @@ std::string SavingsSentence(const v1::LeapSummary& leaps) {
       text, -leaps.equivalent_steps());
 }
 
-std::string NextCommands(const v1::Job& job) {
+// The commands with what each is for.
+std::vector<std::pair<std::string, absl::string_view>> NextRows(const v1::Job& job) {
   const std::string id = Clean(job.job());
-  std::string out;
+  std::vector<std::pair<std::string, absl::string_view>> rows;
   const auto add = [&](absl::string_view command, absl::string_view what) {
-    absl::StrAppendFormat(&out, "  %-40s %s\n", absl::StrCat("leapctl ", command), what);
+    rows.emplace_back(absl::StrCat("leapctl ", command), what);
   };
   if (HasEnded(job.state())) {
     add(absl::StrCat("summary ", id), "what its leaps came to");
@@ -258,7 +260,7 @@ std::string NextCommands(const v1::Job& job) {
     if (!job.checkpoint_path().empty())
       add(absl::StrCat("checkpoint export ", id, " --out DIR"), "its weights");
     if (job.state() == v1::Job::FAILED) add(absl::StrCat("events ", id), "how it came to that");
-    return out;
+    return rows;
   }
   if (job.state() == v1::Job::QUEUED) add("workers", "who is there to run it");
   add(absl::StrCat("watch ", id), "live; Ctrl-C leaves the job running");
@@ -267,6 +269,17 @@ std::string NextCommands(const v1::Job& job) {
     add(absl::StrCat("candidates ", id), "what was tried, and each verdict");
   if (job.state() == v1::Job::PAUSED) add(absl::StrCat("resume ", id), "let it go on");
   add(absl::StrCat("cancel ", id), "end it; its checkpoint stays");
+  return rows;
+}
+
+std::string NextCommands(const v1::Job& job) {
+  const std::vector<std::pair<std::string, absl::string_view>> rows = NextRows(job);
+  int width = 0;
+  for (const auto& [command, what] : rows) width = std::max(width, Width(command));
+  std::string out;
+  for (const auto& [command, what] : rows) {
+    absl::StrAppendFormat(&out, "  %-*s  %s\n", width, command, what);
+  }
   return out;
 }
 

@@ -92,8 +92,9 @@ std::string TextOf(const std::string& path) {
 }
 
 // The row of the ledger and who still holds its weights.
-absl::StatusOr<v1::Snapshot> FindSnapshot(Client& client, const std::string& job, int64_t step) {
-  LEAP_ASSIGN_OR_RETURN(const v1::ListSnapshotsResponse rows, client.ListSnapshots(job));
+absl::StatusOr<v1::Snapshot> FindSnapshot(Client& client, const v1::Job& job, int64_t step) {
+  LEAP_ASSIGN_OR_RETURN(v1::ListSnapshotsResponse rows, client.ListSnapshots(job.job()));
+  ForgetDroppedSources(job, &rows);
   std::vector<std::string> held;
   for (const v1::Snapshot& row : rows.snapshots()) {
     if (row.step() == step && !row.sources().empty()) return row;
@@ -101,7 +102,7 @@ absl::StatusOr<v1::Snapshot> FindSnapshot(Client& client, const std::string& job
   }
   return MakeError(
       absl::StatusCode::kNotFound, ErrorReason::kSnapshotNotFound,
-      absl::StrCat("nobody holds a snapshot of ", job, " at step ", step, "; ",
+      absl::StrCat("nobody holds a snapshot of ", job.job(), " at step ", step, "; ",
                    held.empty() ? "none is held now (rings are dropped when a job ends)"
                                 : absl::StrCat("held are steps ", absl::StrJoin(held, ", "))));
 }
@@ -119,12 +120,19 @@ absl::StatusOr<std::vector<float>> FetchBuffer(Client& client, const v1::Snapsho
   std::vector<float> values(static_cast<size_t>(SizeOf(snapshot)));
   SnapshotClient fetcher({.channel = client.channel_options()});
   const std::vector<v1::ShardSource> sources(snapshot.sources().begin(), snapshot.sources().end());
-  LEAP_RETURN_IF_ERROR(fetcher.FetchBuffer({.job = snapshot.job(),
-                                            .epoch = snapshot.epoch(),
-                                            .step = snapshot.step(),
-                                            .buffer = buffer,
-                                            .size = SizeOf(snapshot)},
-                                           sources, values));
+  const absl::Status fetched = fetcher.FetchBuffer({.job = snapshot.job(),
+                                                    .epoch = snapshot.epoch(),
+                                                    .step = snapshot.step(),
+                                                    .buffer = buffer,
+                                                    .size = SizeOf(snapshot)},
+                                                   sources, values);
+  if (absl::IsNotFound(fetched)) {
+    return MakeError(absl::StatusCode::kNotFound, ErrorReason::kSnapshotNotFound,
+                     absl::StrCat(fetched.message(),
+                                  "; rings move on while a job trains: take a newer step, or "
+                                  "leapctl pause the job first"));
+  }
+  LEAP_RETURN_IF_ERROR(fetched);
   const uint64_t digest = DigestOf(values, {0, SizeOf(snapshot)});
   if (buffer != v1::BUFFER_WEIGHTS || digest == snapshot.weights_digest()) return values;
   return MakeError(
@@ -154,11 +162,25 @@ WeightLayout FlatLayout(int64_t parameters) {
           .size = parameters};
 }
 
+void ForgetDroppedSources(const v1::Job& job, v1::ListSnapshotsResponse* rows) {
+  const absl::StatusOr<JobSpec> spec = ParseJobSpec(job.spec_yaml());
+  int64_t held = HasEnded(job.state()) ? 0
+                 : spec.ok()           ? spec->leap.ring_depth
+                                       : rows->snapshots_size();
+  for (int i = rows->snapshots_size(); i-- > 0;) {
+    v1::Snapshot* row = rows->mutable_snapshots(i);
+    if (row->epoch() == job.epoch() && held > 0) {
+      --held;
+    } else {
+      row->clear_sources();
+    }
+  }
+}
+
 CommandResult SnapshotExport(const Options& options, Terminal& terminal) {
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Connect(options));
   LEAP_ASSIGN_OR_RETURN(const v1::Job job, client->GetJob(options.job));
-  LEAP_ASSIGN_OR_RETURN(const v1::Snapshot snapshot,
-                        FindSnapshot(*client, options.job, options.step));
+  LEAP_ASSIGN_OR_RETURN(const v1::Snapshot snapshot, FindSnapshot(*client, job, options.step));
   v1::Buffer buffer = v1::BUFFER_WEIGHTS;  // --buffer is one of its names, in lower case
   (void)v1::Buffer_Parse(absl::StrCat("BUFFER_", absl::AsciiStrToUpper(options.buffer)), &buffer);
   LEAP_ASSIGN_OR_RETURN(const std::vector<float> values, FetchBuffer(*client, snapshot, buffer));
@@ -177,9 +199,10 @@ CommandResult SnapshotExport(const Options& options, Terminal& terminal) {
   };
   LEAP_RETURN_IF_ERROR(WriteSafetensorsFile(options.out, options.force,
                                             named.value_or(FlatLayout(size)), values, metadata));
-  terminal.out << options.out << ": " << options.buffer << " of step " << snapshot.step() << ", "
-               << CountText(static_cast<double>(size)) << " parameters, digest "
-               << Hex64(DigestOf(values, {0, size})) << "\n";
+  Print(options, terminal, snapshot,
+        absl::StrCat(options.out, ": ", options.buffer, " of step ", snapshot.step(), ", ",
+                     CountText(static_cast<double>(size)), " parameters, digest ",
+                     Hex64(DigestOf(values, {0, size})), "\n"));
   if (!named) {
     terminal.err << "the model's config.json is not readable here, so " << options.buffer
                  << " is one tensor in the order of a checkpoint's\n";
@@ -220,8 +243,9 @@ CommandResult CheckpointExport(const Options& options, Terminal& terminal) {
         absl::StatusCode::kFailedPrecondition, ErrorReason::kDiskFull,
         absl::StrCat("cannot copy ", from, " to ", options.out, ": ", error.message()));
   }
-  terminal.out << options.out << ": the checkpoint of step " << job.checkpoint_step() << " of "
-               << job.job() << "\n";
+  Print(options, terminal, job,
+        absl::StrCat(options.out, ": the checkpoint of step ", job.checkpoint_step(), " of ",
+                     job.job(), "\n"));
   return ExitCode::kOk;
 }
 

@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "core/job_spec.h"
 #include "core/layout.h"
+#include "leap/v1/job.pb.h"
 
 namespace leap {
 
@@ -19,5 +20,10 @@ std::optional<WeightLayout> LayoutOfModel(const ModelSpec& model, absl::string_v
 
 // One tensor "weights" of so many floats.
 WeightLayout FlatLayout(int64_t parameters);
+
+// The ledger names who held a snapshot when it was taken; the ranks keep the newest
+// `spec.leap.ring_depth` of the running epoch. Clears the sources of the others. `rows` end with
+// the job's newest.
+void ForgetDroppedSources(const v1::Job& job, v1::ListSnapshotsResponse* rows);
 
 }  // namespace leap

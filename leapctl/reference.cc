@@ -94,6 +94,7 @@ constexpr absl::string_view kBashFunction =
     "  case \"$previous\" in\n"
     "    -o|--output) COMPREPLY=($(compgen -W 'table json yaml jsonl' -- \"$current\")); return "
     ";;\n"
+    "    --buffer) COMPREPLY=($(compgen -W '@BUFFERS@' -- \"$current\")); return ;;\n"
     "    --out|--state-dir|--tls-*|--token-path) COMPREPLY=($(compgen -f -- \"$current\")); return "
     ";;\n"
     "  esac\n"
@@ -118,20 +119,22 @@ std::string CommandWords(const CommandLine& line) {
   return absl::StrJoin(words, " ");
 }
 
+std::string BashFunction(const CommandLine& line) {
+  return absl::StrReplaceAll(kBashFunction, {{"@COMMANDS@", CommandWords(line)},
+                                             {"@BUFFERS@", absl::StrJoin(BufferNames(), " ")},
+                                             {"@CASES@", BashCases(line)}});
+}
+
 std::string BashScript(const CommandLine& line) {
-  return absl::StrCat(
-      "# bash completion of leapctl: source <(leapctl completion bash)\n", kJobsFunction,
-      absl::StrReplaceAll(kBashFunction,
-                          {{"@COMMANDS@", CommandWords(line)}, {"@CASES@", BashCases(line)}}),
-      "complete -o filenames -F _leapctl leapctl\n");
+  return absl::StrCat("# bash completion of leapctl: source <(leapctl completion bash)\n",
+                      kJobsFunction, BashFunction(line),
+                      "complete -o filenames -F _leapctl leapctl\n");
 }
 
 std::string ZshScript(const CommandLine& line) {
   return absl::StrCat(
       "#compdef leapctl\n# zsh completion of leapctl: source <(leapctl completion zsh)\n",
-      "autoload -U +X bashcompinit && bashcompinit\n", kJobsFunction,
-      absl::StrReplaceAll(kBashFunction,
-                          {{"@COMMANDS@", CommandWords(line)}, {"@CASES@", BashCases(line)}}),
+      "autoload -U +X bashcompinit && bashcompinit\n", kJobsFunction, BashFunction(line),
       "complete -o filenames -F _leapctl leapctl\n");
 }
 
@@ -150,10 +153,12 @@ std::string FishScript(const CommandLine& line) {
                    "end\n",
                    "complete -c leapctl -f\n");
   for (const Place& place : places) {
-    const std::string last = place.path.substr(place.path.rfind(' ') + 1);
-    const std::string when = place.path.empty()
-                                 ? "__fish_use_subcommand"
-                                 : absl::StrCat("__fish_seen_subcommand_from ", last);
+    const std::string when =
+        place.path.empty()
+            ? "__fish_use_subcommand"
+            : absl::StrCat(
+                  "__fish_seen_subcommand_from ",
+                  absl::StrReplaceAll(place.path, {{" ", "; and __fish_seen_subcommand_from "}}));
     for (const CLI::App* sub : SubcommandsOf(*place.app)) {
       absl::StrAppend(&out, "complete -c leapctl -n '", when, "' -a ", sub->get_name(), " -d ",
                       FishQuoted(sub->get_description()), "\n");
@@ -220,8 +225,8 @@ std::string CommandReferenceMarkdown() {
       "## For every command\n", FlagTable(line.app),
       "\n`-o json` and `-o yaml` print one document with the field names of "
       "`proto/leap/v1/job.proto`, every field "
-      "present, 64-bit numbers as text; `-o jsonl` one line for each item of a list, or for each "
-      "message of `watch`. "
+      "present, 64-bit numbers as text; `-o jsonl` one line for each item of a list. `watch` gives "
+      "a line for each message, as yaml a document. "
       "Answers go to standard output, everything else to standard error.\n",
       "\n## Exit status\n\n| status | meaning |\n| --- | --- |\n");
   for (const ExitCodeInfo& info : ExitCodes()) {

@@ -29,12 +29,13 @@ std::string Seconds(double seconds) {
   return absl::StrFormat("%d min %d s", whole / 60, whole % 60);
 }
 
+// " after 80.0 s"; empty while it is not over.
 std::string Duration(const v1::Job& job) {
-  if (!job.has_start_time() || !job.has_end_time()) return "not ended";
+  if (!job.has_start_time() || !job.has_end_time()) return "";
   const double seconds =
       static_cast<double>(job.end_time().seconds() - job.start_time().seconds()) +
       1e-9 * (job.end_time().nanos() - job.start_time().nanos());
-  return Seconds(seconds);
+  return absl::StrCat(" after ", Seconds(seconds));
 }
 
 // The parts of the spec that the header names; an unreadable one leaves them at zero.
@@ -46,10 +47,9 @@ JobSpec SpecOf(const v1::Job& job) {
 std::string Header(const RunRecord& run) {
   const JobSpec spec = SpecOf(run.job);
   const std::string model = spec.model.preset.empty() ? spec.model.config : spec.model.preset;
-  std::string out =
-      absl::StrFormat("%s (%s): %s after %s, step %d of %d\n", run.job.name(), run.job.job(),
-                      v1::Job::State_Name(run.job.state()), Duration(run.job),
-                      run.job.progress().step(), run.job.progress().steps());
+  std::string out = absl::StrFormat("%s (%s): %s%s, step %d of %d\n", run.job.name(), run.job.job(),
+                                    v1::Job::State_Name(run.job.state()), Duration(run.job),
+                                    run.job.progress().step(), run.job.progress().steps());
   absl::StrAppendFormat(
       &out, "  %s, %.1f M parameters, on %d tokens of text; %d main workers, policy %s\n", model,
       1e-6 * static_cast<double>(run.job.data().parameters()), run.job.data().tokens(),

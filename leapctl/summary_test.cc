@@ -103,6 +103,11 @@ TEST_F(SummaryTest, RegimesThroughTime) {
   EXPECT_THAT(text, HasSubstr("     300    0.990000  stable*          2.1000       2.1100\n"));
 }
 
+TEST_F(SummaryTest, AJobThatGoesOnHasNoDuration) {
+  inputs.run.job.set_state(v1::Job::RUNNING);
+  EXPECT_THAT(RenderSummary(inputs), HasSubstr("demo (demo-1): RUNNING, step 300 of 300\n"));
+}
+
 TEST_F(SummaryTest, AcceptanceIsCountedByRegimePredictorAndHorizon) {
   inputs.run.candidates = {
       CandidateOf("stable", true, "accepted"), CandidateOf("stable", true, "superseded"),

@@ -29,7 +29,10 @@ class Viewer {
   void Show(const v1::WatchJobResponse& response) {
     ++shown_;
     if (options_.output != OutputFormat::kTable) {
-      terminal_.out << RenderMessage(response, OutputFormat::kJsonl) << std::flush;
+      const bool yaml = options_.output == OutputFormat::kYaml;  // a stream of documents
+      terminal_.out << (yaml ? "---\n" : "")
+                    << RenderMessage(response, yaml ? OutputFormat::kYaml : OutputFormat::kJsonl)
+                    << std::flush;
       job_ = response.job();
       return;
     }

@@ -250,7 +250,7 @@ void Cluster::On(const CreateJob& request, Batch& batch) {
                    .spec = request.spec,
                    .queue_number = next_queue_number_++,
                    .state = JobState::kQueued,
-                   .state_reason = "queued",
+                   .state_reason = "waits for its turn",
                    .state_time = batch.now(),
                    .create_time = batch.now(),
                    .task_ids_reserved = kFirstTaskIds};
