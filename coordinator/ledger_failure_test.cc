@@ -94,6 +94,34 @@ TEST_F(LedgerFailureTest, TrainingGoesOnAndNoLeapIsCommittedWhileTheLedgerIsLock
   EXPECT_GT(job.leaps().committed(), 0);
 }
 
+// Its schema, by another program: SQLite reads it again before the next statement.
+TEST_F(LedgerFailureTest, ADamagedLedgerIsNamedWithWhatToDoAndTrainingGoesOn) {
+  TestCoordinator coordinator({.state_dir = dir_.path()});
+  TestClient client(coordinator.address());
+  PaperAgent worker(coordinator.address(), "w0", v1::ROLE_WORKER);
+  ASSERT_OK_AND_ASSIGN(v1::Job job, client.Create(PaperJob("a")));
+  ASSERT_OK_AND_ASSIGN(job, client.WaitFor(job.job(), v1::Job::RUNNING));
+  ASSERT_OK_AND_ASSIGN(
+      const auto other,
+      SqliteConnection::Open(dir_.path() + "/ledger.db", SqliteConnection::Mode::kReadWrite));
+  ASSERT_OK(other->Execute(
+      "PRAGMA writable_schema=ON; UPDATE sqlite_master SET sql='damaged' WHERE name='jobs';"
+      "PRAGMA schema_version=4711;"));
+  const auto refused = client.Create(PaperJob("b"));
+  EXPECT_THAT(refused, HasReason(ErrorReason::kLedgerUnavailable));
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                HasSubstr("restore it from a backup")));
+  EXPECT_THAT(client.Cancel(job.job()), HasReason(ErrorReason::kLedgerUnavailable))
+      << "an end that is not durable is none";
+  const int64_t step = job.progress().step();
+  ASSERT_OK_AND_ASSIGN(job, client.WaitUntil(job.job(), [&](const v1::Job& now) {
+    return now.progress().step() > step + 2 && now.waits_size() > 0 &&
+           now.waits(0).what() == "ledger";
+  }));
+  EXPECT_EQ(job.state(), v1::Job::RUNNING);
+  EXPECT_THAT(job.waits(0).reason(), HasSubstr("malformed database schema"));
+}
+
 TEST_F(LedgerFailureTest, AFullDiskIsSaidToWhoeverSubmits) {
   TestCoordinator coordinator({.state_dir = dir_.path(), .store = {.max_pages = 24}});
   TestClient client(coordinator.address());

@@ -103,6 +103,10 @@ absl::StatusOr<std::unique_ptr<SqliteConnection>> SqliteConnection::Open(const s
   const int code = sqlite3_open_v2(file.c_str(), &db, flags, nullptr);
   auto connection = std::unique_ptr<SqliteConnection>(new SqliteConnection(db, file));
   if (code != SQLITE_OK) return connection->Error(code, "cannot be opened");
+  // SQLite opens what it may not write for reading, and says so only at the first write.
+  if (mode == Mode::kReadWrite && sqlite3_db_readonly(db, "main") == 1) {
+    return StatusOfCode(SQLITE_READONLY, file, "cannot be opened", sqlite3_errstr(SQLITE_READONLY));
+  }
   sqlite3_extended_result_codes(db, 1);
   sqlite3_busy_timeout(db, kBusyMilliseconds);
   return connection;

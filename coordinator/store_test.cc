@@ -1,5 +1,7 @@
 #include "coordinator/store.h"
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -155,6 +157,45 @@ TEST_F(StoreTest, AFileThatIsNoLedgerIsNamedCorrupt) {
 TEST_F(StoreTest, AFolderThatIsNotThereIsSaid) {
   const absl::Status status = Store::Open((dir_ / "no" / "ledger.db").string()).status();
   EXPECT_EQ(ReasonOf(status), ErrorReason::kLedgerUnavailable) << status;
+}
+
+// Not root while it lives: root may write anything.
+class Unprivileged {
+ public:
+  Unprivileged() : root_(geteuid() == 0) { EXPECT_TRUE(!root_ || seteuid(65534) == 0); }
+  ~Unprivileged() { EXPECT_TRUE(!root_ || seteuid(0) == 0); }
+
+ private:
+  const bool root_;
+};
+
+TEST_F(StoreTest, AReadOnlyLedgerIsRefusedAtOnce) {
+  ASSERT_OK(Store::Open(file_).status());
+  using std::filesystem::perms;
+  std::filesystem::permissions(dir_, perms::all);
+  std::filesystem::permissions(file_, perms::owner_read | perms::group_read | perms::others_read);
+  std::filesystem::remove(file_ + ".lock");
+  const Unprivileged person;
+  const absl::Status status = Store::Open(file_).status();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(file_)));
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("writable")));
+  EXPECT_THAT(status, HasReason(ErrorReason::kLedgerUnavailable));
+}
+
+TEST_F(StoreTest, AReadOnlyFolderIsRefusedAtOnce) {
+  ASSERT_OK(Store::Open(file_).status());
+  std::filesystem::remove(file_ + ".lock");
+  using std::filesystem::perms;
+  const perms before = std::filesystem::status(dir_).permissions();
+  std::filesystem::permissions(dir_, perms::owner_read | perms::owner_exec | perms::group_read |
+                                         perms::group_exec | perms::others_read |
+                                         perms::others_exec);
+  {
+    const Unprivileged person;
+    EXPECT_THAT(Store::Open(file_).status(),
+                StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("make the folder")));
+  }
+  std::filesystem::permissions(dir_, before);
 }
 
 TEST_F(StoreTest, ASecondCoordinatorOnTheSameLedgerIsTurnedAway) {

@@ -24,6 +24,7 @@ constexpr int kMaxPages = 2000;
 // "connection refused" out of gRPC's long sentence.
 absl::string_view Cause(absl::string_view message, const TlsFiles& tls) {
   if (absl::StrContains(message, "Connection refused")) return "connection refused";
+  if (absl::StrContains(message, "timed out")) return "it does not answer";
   if (absl::StrContains(message, "DNS") || absl::StrContains(message, "resol"))
     return "no such host";
   const absl::string_view hint = TlsHint(message, tls);
