@@ -1,6 +1,8 @@
 // Loads the CUDA half of the engine, libleap_engine_cuda.so, when a job asks for it.
 //
-//   LEAP_ASSIGN_OR_RETURN(const CudaPlugin* cuda, LoadCudaPlugin());   // before Model::Create
+// For engine/device.h, which is how the rest of Leap asks for a GPU.
+//
+//   LEAP_ASSIGN_OR_RETURN(const CudaPlugin* cuda, LoadCudaPlugin());
 //   LEAP_ASSIGN_OR_RETURN(auto group, JoinCuda(*cuda, options, device, interrupt));
 //   LEAP_ASSIGN_OR_RETURN(auto copier, cuda->make_copier(device));
 //

@@ -1,6 +1,5 @@
 #include "engine/model.h"
 
-#include <ATen/Context.h>
 #include <ATen/core/Reduction.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cross_entropy_loss.h>
@@ -11,10 +10,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/error_reason.h"
 #include "base/status_macros.h"
+#include "engine/device.h"
 #include "engine/internal/adamw.h"
 #include "engine/internal/autocast.h"
 #include "engine/internal/flat_buffers.h"
@@ -62,16 +60,18 @@ Tensor HostView(std::span<float> values) {
 
 class Gpt2Model final : public Model {
  public:
-  Gpt2Model(const ModelConfig& config, const Options& options, at::Device device,
-            std::unique_ptr<TorchThreads> threads)
+  Gpt2Model(const ModelConfig& config, const Options& options, std::unique_ptr<Device> device,
+            std::unique_ptr<ShardCopier> copier, std::unique_ptr<TorchThreads> threads)
       : config_(config),
         layout_(LayoutOf(config)),
-        device_(device),
+        owner_(std::move(device)),
+        copier_(std::move(copier)),
+        device_(owner_->tensors()),
         bf16_(options.precision == "bf16"),
         threads_(std::move(threads)),
         runs_(layout_),
         buckets_(layout_, options.bucket_floats),
-        buffers_(layout_, device) {
+        buffers_(layout_, device_) {
     for (size_t i = 0; i < buffers_.parameters.size(); ++i) {
       torch::autograd::impl::set_post_acc_grad_hooks(
           buffers_.parameters[i], std::make_unique<AnnounceTensor>(&buckets_, i));
@@ -80,6 +80,8 @@ class Gpt2Model final : public Model {
 
   const WeightLayout& layout() const override { return layout_; }
   const ModelConfig& config() const override { return config_; }
+  Device& device() const override { return *owner_; }
+  ShardCopier& copier() const override { return *copier_; }
 
   void ReadWeights(FlatRange range, std::span<float> out) const override {
     Read(buffers_.weights, range, out);
@@ -97,11 +99,28 @@ class Gpt2Model final : public Model {
     Write(buffers_.exp_avg, range, exp_avg);
     Write(buffers_.exp_avg_sq, range, exp_avg_sq);
   }
+  absl::Status StartReadWeights(FlatRange range, std::span<float> out,
+                                ShardCopies& copies) const override {
+    return StartRead(buffers_.weights, range, out, copies);
+  }
+  absl::Status StartReadMoments(FlatRange range, std::span<float> exp_avg,
+                                std::span<float> exp_avg_sq, ShardCopies& copies) const override {
+    LEAP_RETURN_IF_ERROR(StartRead(buffers_.exp_avg, range, exp_avg, copies));
+    return StartRead(buffers_.exp_avg_sq, range, exp_avg_sq, copies);
+  }
+  absl::Status SetWeights(FlatRange range, const Tensor& values) override {
+    return Fenced("setting weights", [&]() -> absl::Status {
+      LEAP_RETURN_IF_ERROR(copier_->BeforeWrite());
+      buffers_.weights.narrow(0, range.begin, range.size()).copy_(values);
+      return absl::OkStatus();
+    });
+  }
 
   absl::StatusOr<double> ForwardBackward(std::span<const int64_t> rows, int64_t row_tokens,
                                          int64_t global_rows, const GradientReady& ready) override;
   absl::StatusOr<double> Update(const TrainSpec& train, double lr, int64_t adam_step) override {
     return Fenced("updating the weights", [&]() -> absl::StatusOr<double> {
+      LEAP_RETURN_IF_ERROR(copier_->BeforeWrite());
       return ClipAndStep(buffers_, runs_, train, lr, adam_step);
     });
   }
@@ -112,8 +131,6 @@ class Gpt2Model final : public Model {
 
   void* FlatWeightsTensor() override { return &buffers_.weights; }
   void* FlatGradientsTensor() override { return &buffers_.gradients; }
-  void* FlatExpAvgTensor() override { return &buffers_.exp_avg; }
-  void* FlatExpAvgSqTensor() override { return &buffers_.exp_avg_sq; }
   void RenewGradients() override {
     FencedOrDie("renewing the gradients", [this] { buffers_.RenewGradients(layout_); });
   }
@@ -123,10 +140,18 @@ class Gpt2Model final : public Model {
     FencedOrDie("copying from the device",
                 [&] { HostView(out).copy_(flat.narrow(0, range.begin, range.size())); });
   }
-  static void Write(const Tensor& flat, FlatRange range, std::span<const float> values) {
+  void Write(const Tensor& flat, FlatRange range, std::span<const float> values) const {
     const std::span<float> source(const_cast<float*>(values.data()), values.size());  // only read
+    if (const absl::Status status = copier_->BeforeWrite(); !status.ok()) DieOf(status);
     FencedOrDie("copying to the device",
                 [&] { flat.narrow(0, range.begin, range.size()).copy_(HostView(source)); });
+  }
+  absl::Status StartRead(const Tensor& flat, FlatRange range, std::span<float> out,
+                         ShardCopies& copies) const {
+    LEAP_ASSIGN_OR_RETURN(std::unique_ptr<ShardCopy> copy,
+                          copier_->Start(flat.const_data_ptr<float>(), range, out.data()));
+    copies.push_back(std::move(copy));
+    return absl::OkStatus();
   }
 
   absl::StatusOr<Batch> Check(std::span<const int64_t> rows, int64_t row_tokens) const;
@@ -158,6 +183,8 @@ class Gpt2Model final : public Model {
 
   const ModelConfig config_;
   const WeightLayout layout_;
+  const std::unique_ptr<Device> owner_;
+  const std::unique_ptr<ShardCopier> copier_;
   const at::Device device_;
   const bool bf16_;
   const std::unique_ptr<TorchThreads> threads_;
@@ -244,22 +271,6 @@ absl::StatusOr<std::vector<float>> Gpt2Model::Fingerprint(std::span<const int64_
   });
 }
 
-absl::StatusOr<at::Device> ResolveDevice(const std::string& name) {
-  if (name == "cpu") return at::Device(at::kCPU);
-  if (name != "cuda" && !absl::StartsWith(name, "cuda:")) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("expected device cpu or cuda, saw '", name, "'"));
-  }
-  if (!at::hasCUDA()) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, ErrorReason::kDeviceUnavailable,
-                     "device cuda is asked for, but this process sees no CUDA device; use "
-                     "spec.train.device: cpu, or a "
-                     "machine with a GPU and the CUDA build of Leap",
-                     {{"device", name}});
-  }
-  return at::Device(name == "cuda" ? "cuda:0" : name);
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
@@ -269,10 +280,12 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
         absl::StrCat("expected precision fp32 or bf16, saw '", options.precision, "'"));
   }
   return Fenced("making the model", [&]() -> absl::StatusOr<std::unique_ptr<Model>> {
-    LEAP_ASSIGN_OR_RETURN(const at::Device device, ResolveDevice(options.device));
+    LEAP_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, Device::Open(options.device));
+    LEAP_ASSIGN_OR_RETURN(std::unique_ptr<ShardCopier> copier, device->MakeCopier());
     LEAP_ASSIGN_OR_RETURN(std::unique_ptr<TorchThreads> threads,
                           TorchThreads::Hold(options.threads));
-    auto model = std::make_unique<Gpt2Model>(config, options, device, std::move(threads));
+    auto model = std::make_unique<Gpt2Model>(config, options, std::move(device), std::move(copier),
+                                             std::move(threads));
     model->WriteWeights({0, model->layout().size}, InitialWeights(config, seed));
     return model;
   });

@@ -20,8 +20,15 @@
 #include "absl/status/statusor.h"
 #include "core/job_spec.h"
 #include "core/layout.h"
+#include "engine/shard_copier.h"
+
+namespace at {
+class Tensor;
+}
 
 namespace leap {
+
+class Device;
 
 struct ModelConfig {
   int64_t vocab_size =
@@ -54,13 +61,16 @@ class Model {
     int64_t bucket_floats = 1 << 20;  // granularity of GradientReady
   };
   // Weights: random from `seed` (N(0, initializer_range), residual projections scaled by 1/sqrt(2
-  // n_layer)).
+  // n_layer)). Errors of Device::Open as they are.
   static absl::StatusOr<std::unique_ptr<Model>> Create(const ModelConfig& config,
                                                        const Options& options, uint64_t seed);
   virtual ~Model() = default;
 
   virtual const WeightLayout& layout() const = 0;
   virtual const ModelConfig& config() const = 0;
+  virtual Device& device() const = 0;
+  // For copies out of its buffers. What writes to them below waits for such copies by itself.
+  virtual ShardCopier& copier() const = 0;
 
   // Host copies of ranges of the flat buffers. Spans have the range's size.
   virtual void ReadWeights(FlatRange range, std::span<float> out) const = 0;
@@ -69,6 +79,14 @@ class Model {
                            std::span<float> exp_avg_sq) const = 0;
   virtual void WriteMoments(FlatRange range, std::span<const float> exp_avg,
                             std::span<const float> exp_avg_sq) = 0;
+  // Like ReadWeights and ReadMoments, but may return before the copies are made: adds them to
+  // `copies`, to be waited for. Errors: the device's.
+  virtual absl::Status StartReadWeights(FlatRange range, std::span<float> out,
+                                        ShardCopies& copies) const = 0;
+  virtual absl::Status StartReadMoments(FlatRange range, std::span<float> exp_avg,
+                                        std::span<float> exp_avg_sq, ShardCopies& copies) const = 0;
+  // Like WriteWeights, from a tensor of the model's device.
+  virtual absl::Status SetWeights(FlatRange range, const at::Tensor& values) = 0;
 
   // Gradient of (sum over rows of the row's mean token loss) / global_rows, accumulated from zero.
   // `rows`: windows of sequence_length + 1 tokens, row after row. Returns that same scaled sum
@@ -95,8 +113,6 @@ class Model {
   // must not use it.
   virtual void* FlatWeightsTensor() = 0;
   virtual void* FlatGradientsTensor() = 0;
-  virtual void* FlatExpAvgTensor() = 0;
-  virtual void* FlatExpAvgSqTensor() = 0;
   // Replaces the gradient buffer by a fresh one: a collective that was given up may still write
   // into the old one.
   virtual void RenewGradients() = 0;

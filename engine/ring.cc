@@ -16,18 +16,26 @@ namespace leap {
 namespace {
 
 constexpr absl::Duration kLongDrain = absl::Minutes(10);
+constexpr absl::Duration kLongCopy = absl::Minutes(1);
 constexpr size_t kWaiting = 64;  // requests and other work on the ring's thread, beside snapshots
 
 std::vector<std::span<float>> Spans(std::vector<std::vector<float>>& buffers) {
   return {buffers.begin(), buffers.end()};
 }
 
-void Allocate(RangeSnapshot& part, FlatRange range, bool moments) {
-  const auto size = static_cast<size_t>(range.size());
-  part.weights.resize(size);
-  if (!moments) return;
-  part.exp_avg.resize(size);
-  part.exp_avg_sq.resize(size);
+absl::Status AllocatePart(ShardCopier& copier, RangeSnapshot& part, FlatRange range, bool moments) {
+  for (std::vector<float>* buffer : {&part.weights, &part.exp_avg, &part.exp_avg_sq}) {
+    if (buffer != &part.weights && !moments) break;
+    buffer->resize(static_cast<size_t>(range.size()));
+    LEAP_ASSIGN_OR_RETURN(HostPin pin, copier.Pin(*buffer));
+    part.pins.push_back(std::move(pin));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WaitAll(const ShardCopies& copies) {
+  for (const auto& copy : copies) LEAP_RETURN_IF_ERROR(copy->Wait(kLongCopy));
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -35,6 +43,14 @@ void Allocate(RangeSnapshot& part, FlatRange range, bool moments) {
 FlatRange NextShardOf(int64_t size, int rank, int world_size) {
   if (world_size == 1) return {size, size};
   return ShardOf(size, (rank + 1) % world_size, world_size);
+}
+
+int64_t LongestShardOf(int64_t size, int world_size) {
+  int64_t longest = 0;
+  for (int rank = 0; rank < world_size; ++rank) {
+    longest = std::max(longest, ShardOf(size, rank, world_size).size());
+  }
+  return longest;
 }
 
 Ring::Ring(const JobSpec& spec, const WeightLayout& layout, int rank, int world_size,
@@ -51,11 +67,11 @@ Ring::Ring(const JobSpec& spec, const WeightLayout& layout, int rank, int world_
       seed_(std::move(seed)),
       work_(kWaiting + memory_.size()) {}
 
-absl::StatusOr<std::unique_ptr<Ring>> Ring::Create(const JobSpec& spec, const WeightLayout& layout,
+absl::StatusOr<std::unique_ptr<Ring>> Ring::Create(const JobSpec& spec, const Model& model,
                                                    int rank, int world_size,
                                                    RingCallbacks callbacks, StateSource seed) {
   std::unique_ptr<Ring> ring(
-      new Ring(spec, layout, rank, world_size, std::move(callbacks), std::move(seed)));
+      new Ring(spec, model.layout(), rank, world_size, std::move(callbacks), std::move(seed)));
   ring->moments_ = spec.leap.enabled && spec.leap.audit_every_leaps > 0;
   bool predictors_read_moments = false;
   for (const PredictorSpec& predictor : spec.leap.predictors) {
@@ -67,15 +83,20 @@ absl::StatusOr<std::unique_ptr<Ring>> Ring::Create(const JobSpec& spec, const We
     ring->predictors_.push_back(std::move(made));
   }
   ring->next_moments_ = ring->stateful_ != nullptr && predictors_read_moments;
-  for (std::shared_ptr<RingSnapshot>& snapshot : ring->memory_) {
-    snapshot = std::make_shared<RingSnapshot>();
-    Allocate(*snapshot, ring->shard_, ring->moments_);
-    Allocate(snapshot->next, ring->next_, ring->next_moments_);
-  }
-  if (world_size > 2 && spec.leap.enabled) {
-    ring->third_->reserve(static_cast<size_t>(ShardOf(layout.size, 0, world_size).size()));
-  }
+  LEAP_RETURN_IF_ERROR(ring->Allocate(model));
   return ring;
+}
+
+absl::Status Ring::Allocate(const Model& model) {
+  for (std::shared_ptr<RingSnapshot>& snapshot : memory_) {
+    snapshot = std::make_shared<RingSnapshot>();
+    LEAP_RETURN_IF_ERROR(AllocatePart(model.copier(), *snapshot, shard_, moments_));
+    LEAP_RETURN_IF_ERROR(AllocatePart(model.copier(), snapshot->next, next_, next_moments_));
+  }
+  if (world_size_ < 3 || !spec_.leap.enabled) return absl::OkStatus();
+  third_->values.resize(static_cast<size_t>(LongestShardOf(layout_.size, world_size_)));
+  LEAP_ASSIGN_OR_RETURN(third_->pin, model.copier().Pin(third_->values));
+  return absl::OkStatus();
 }
 
 Ring::~Ring() { Stop(); }
@@ -103,7 +124,7 @@ void Ring::Skip(int64_t step) {
   newest_step_ = step;
 }
 
-void Ring::Take(const Model& model, const TrainPosition& position, uint64_t applied_leap) {
+absl::Status Ring::Take(const Model& model, const TrainPosition& position, uint64_t applied_leap) {
   const absl::Time start = RealClock().Now();
   std::shared_ptr<const StagedLeap> applied;
   {
@@ -118,44 +139,52 @@ void Ring::Take(const Model& model, const TrainPosition& position, uint64_t appl
   }
   std::shared_ptr<RingSnapshot> snapshot = FreeSnapshot();
   Check(snapshot != nullptr, "Ring::Take without room");
-  model.ReadWeights(shard_, snapshot->weights);
-  model.ReadWeights(next_, snapshot->next.weights);
-  if (moments_) model.ReadMoments(shard_, snapshot->exp_avg, snapshot->exp_avg_sq);
-  if (next_moments_) {
-    model.ReadMoments(next_, snapshot->next.exp_avg, snapshot->next.exp_avg_sq);
-  }
+  const auto copies = std::make_shared<ShardCopies>();
+  const auto copy = [&](FlatRange range, RangeSnapshot& to, bool moments) -> absl::Status {
+    LEAP_RETURN_IF_ERROR(model.StartReadWeights(range, to.weights, *copies));
+    if (!moments) return absl::OkStatus();
+    return model.StartReadMoments(range, to.exp_avg, to.exp_avg_sq, *copies);
+  };
+  LEAP_RETURN_IF_ERROR(copy(shard_, *snapshot, moments_));
+  LEAP_RETURN_IF_ERROR(copy(next_, snapshot->next, next_moments_));
   snapshot->position = position;
   snapshot->applied_leap = applied_leap;
   snapshot->others.clear();
-  std::shared_ptr<const std::vector<float>> third = TakeThird(model, *snapshot);
+  LEAP_ASSIGN_OR_RETURN(std::shared_ptr<const Third> third, TakeThird(model, *snapshot, *copies));
   snapshot->copy_seconds = absl::ToDoubleSeconds(RealClock().Now() - start);
   const bool pushed =
       work_.TryPost([this, snapshot = std::move(snapshot), applied = std::move(applied),
-                     third = std::move(third)]() mutable {
+                     third = std::move(third), copies]() mutable {
+        if (const absl::Status copied = WaitAll(*copies); !copied.ok()) {
+          return LogError("snapshot-lost", {{"step", snapshot->position.step}, {"status", copied}});
+        }
         DigestOthers(*snapshot, std::move(third));
         Publish(snapshot, applied);
       });
   // Each snapshot in memory_ has a place of its own; the queue closes with the ring.
   Check(pushed, "Ring::Take after the ring was closed");
+  return absl::OkStatus();
 }
 
 // One more of the other ranks' shards, each in its turn; null: there are no three ranks, or the one
 // before is still being digested.
-std::shared_ptr<const std::vector<float>> Ring::TakeThird(const Model& model,
-                                                          RingSnapshot& snapshot) {
+absl::StatusOr<std::shared_ptr<const Ring::Third>> Ring::TakeThird(const Model& model,
+                                                                   RingSnapshot& snapshot,
+                                                                   ShardCopies& copies) {
   if (world_size_ < 3 || third_.use_count() > 1) return nullptr;
   const int64_t turn = snapshot.position.data_position / spec_.leap.interval_steps;
   const int rank = static_cast<int>((rank_ + 2 + turn % (world_size_ - 2)) % world_size_);
   const FlatRange range = ShardOf(layout_.size, rank, world_size_);
-  third_->resize(static_cast<size_t>(range.size()));
-  model.ReadWeights(range, *third_);
+  const std::span<float> to(third_->values.data(), static_cast<size_t>(range.size()));
+  LEAP_RETURN_IF_ERROR(model.StartReadWeights(range, to, copies));
   snapshot.others.push_back({.rank = rank});
   return third_;
 }
 
-void Ring::DigestOthers(RingSnapshot& snapshot, std::shared_ptr<const std::vector<float>> third) {
+void Ring::DigestOthers(RingSnapshot& snapshot, std::shared_ptr<const Third> third) {
   for (ShardDigest& other : snapshot.others) {
-    other.digest = DigestOf(*third, ShardOf(layout_.size, other.rank, world_size_));
+    const FlatRange range = ShardOf(layout_.size, other.rank, world_size_);
+    other.digest = DigestOf({third->values.data(), static_cast<size_t>(range.size())}, range);
   }
   if (world_size_ == 1) return;
   snapshot.others.push_back(
@@ -319,6 +348,11 @@ absl::StatusOr<std::shared_ptr<StagedLeap>> Ring::Predict(const PrepareRequest& 
         leap->next_predicted);
   }
   leap->digest = DigestOf(leap->predicted, shard_);
+  if (spec_.leap.commit_rule == CommitRule::kReplace) return leap;
+  leap->displacement.resize(leap->predicted.size());
+  for (size_t i = 0; i < leap->predicted.size(); ++i) {
+    leap->displacement[i] = leap->predicted[i] - theta.weights[i];
+  }
   return leap;
 }
 

@@ -37,10 +37,13 @@ namespace leap {
 
 // The shard of the next rank, after the last comes the first; empty if there is one rank alone.
 FlatRange NextShardOf(int64_t size, int rank, int world_size);
+// Floats of the longest of all ranks' shards.
+int64_t LongestShardOf(int64_t size, int world_size);
 
 // A range of a snapshot.
 struct RangeSnapshot {
   std::vector<float> weights, exp_avg, exp_avg_sq;  // moments only if the job needs them
+  std::vector<HostPin> pins;                        // of the above: the device copies into them
   std::vector<std::vector<float>> state;  // S_t, empty if the policy has none or before warm-up
 };
 
@@ -68,6 +71,7 @@ struct StagedLeap {
   int64_t horizon_steps = 0;
   std::vector<float> predicted;       // this rank's shard of θ̂
   std::vector<float> next_predicted;  // the next rank's, if the policy carries state
+  std::vector<float> displacement;    // θ̂ - θ_t of this rank's shard, if leaps are rebased
   uint64_t digest = 0;
   std::shared_ptr<const RingSnapshot> base;  // shared with the ring: pinned while staged
 };
@@ -104,10 +108,10 @@ class Ring {
  public:
   // `seed`: predictor state of an earlier epoch or a checkpoint, of this rank's ranges, to go on
   // from; without a snapshot the state starts over.
-  static absl::StatusOr<std::unique_ptr<Ring>> Create(const JobSpec& spec,
-                                                      const WeightLayout& layout, int rank,
-                                                      int world_size, RingCallbacks callbacks,
-                                                      StateSource seed);
+  // `model`: whose snapshots it will take; its memory is pinned for the model's copier.
+  static absl::StatusOr<std::unique_ptr<Ring>> Create(const JobSpec& spec, const Model& model,
+                                                      int rank, int world_size,
+                                                      RingCallbacks callbacks, StateSource seed);
   ~Ring();
 
   FlatRange shard() const { return shard_; }
@@ -115,8 +119,9 @@ class Ring {
 
   // There is memory for one more snapshot, and there will be until the next Take.
   bool HasRoom() const;
-  // Copies the shard of `model` as it is at `position`. Needs HasRoom().
-  void Take(const Model& model, const TrainPosition& position, uint64_t applied_leap);
+  // Copies the shard of `model` as it is at `position`; returns when the copies are on their way
+  // (shard_copier.h). Needs HasRoom(). Errors: the device's.
+  absl::Status Take(const Model& model, const TrainPosition& position, uint64_t applied_leap);
   // Some rank has no room: no snapshot at `step`, on no rank. Nothing older can be leapt from any
   // more; predictor state goes on at the next snapshot.
   void Skip(int64_t step);
@@ -155,8 +160,15 @@ class Ring {
   Ring(const JobSpec& spec, const WeightLayout& layout, int rank, int world_size,
        RingCallbacks callbacks, StateSource seed);
   std::shared_ptr<RingSnapshot> FreeSnapshot() const;
-  std::shared_ptr<const std::vector<float>> TakeThird(const Model& model, RingSnapshot& snapshot);
-  void DigestOthers(RingSnapshot& snapshot, std::shared_ptr<const std::vector<float>> third);
+  // Memory for a third digest, with its pin.
+  struct Third {
+    std::vector<float> values;
+    HostPin pin{nullptr, nullptr};
+  };
+  absl::Status Allocate(const Model& model);
+  absl::StatusOr<std::shared_ptr<const Third>> TakeThird(const Model& model, RingSnapshot& snapshot,
+                                                         ShardCopies& copies);
+  void DigestOthers(RingSnapshot& snapshot, std::shared_ptr<const Third> third);
   StateSource NewestSource() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Publish(std::shared_ptr<RingSnapshot> snapshot, std::shared_ptr<const StagedLeap> applied);
   void AdvanceState(int64_t step, RangeSnapshot& now, const RangeSnapshot* before,
@@ -174,8 +186,7 @@ class Ring {
   bool moments_ = false;
   bool next_moments_ = false;  // a leap's θ̂ of the next rank's shard is computed from them
   std::vector<std::shared_ptr<RingSnapshot>> memory_;  // all snapshots there are; training thread
-  // For a third digest; free, as in memory_, while nobody else has it.
-  std::shared_ptr<std::vector<float>> third_ = std::make_shared<std::vector<float>>();
+  std::shared_ptr<Third> third_ = std::make_shared<Third>();  // free while nobody else has it
 
   mutable Mutex mutex_;
   std::vector<std::shared_ptr<const RingSnapshot>> published_

@@ -43,8 +43,7 @@ class RingTest : public ::testing::Test {
       MutexLock lock(&mutex_);
       votes_.insert_or_assign(request.leap, digest);
     };
-    ASSERT_OK_AND_ASSIGN(ring_,
-                         Ring::Create(spec_, model_->layout(), rank, world_size, callbacks, {}));
+    ASSERT_OK_AND_ASSIGN(ring_, Ring::Create(spec_, *model_, rank, world_size, callbacks, {}));
   }
 
   // Sets every weight to `value` + its index and takes the snapshot of `step`, if there is room.
@@ -55,7 +54,8 @@ class RingTest : public ::testing::Test {
     }
     model_->WriteWeights({0, model_->layout().size}, weights);
     if (!ring_->HasRoom()) return false;
-    ring_->Take(*model_, {.step = step, .data_position = step, .adam_step = step}, applied_leap);
+    const TrainPosition position{.step = step, .data_position = step, .adam_step = step};
+    EXPECT_OK(ring_->Take(*model_, position, applied_leap));
     ring_->Drain();
     return true;
   }

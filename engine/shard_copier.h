@@ -16,6 +16,7 @@
 #include <cstring>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -38,6 +39,8 @@ class ShardCopy {
   virtual absl::Status Wait(absl::Duration timeout) = 0;
 };
 
+using ShardCopies = std::vector<std::unique_ptr<ShardCopy>>;
+
 // One for a model. Start and BeforeWrite: the training thread. Pin: any thread.
 class ShardCopier {
  public:
@@ -58,7 +61,8 @@ class ShardCopier {
   virtual absl::Status BeforeWrite() = 0;
 };
 
-// The copier for weights in host memory: Start has copied when it returns.
+// The copier for weights in host memory: Start has copied when it returns. Nothing is to be done
+// for an `out` that is the place copied from.
 class HostShardCopier final : public ShardCopier {
  public:
   absl::StatusOr<HostPin> Pin(std::span<float> memory) override {
@@ -67,7 +71,8 @@ class HostShardCopier final : public ShardCopier {
 
   absl::StatusOr<std::unique_ptr<ShardCopy>> Start(const float* flat, FlatRange range,
                                                    float* out) override {
-    std::memcpy(out, flat + range.begin, static_cast<size_t>(range.size()) * sizeof(float));
+    const float* from = flat + range.begin;
+    if (out != from) std::memcpy(out, from, static_cast<size_t>(range.size()) * sizeof(float));
     return std::make_unique<Done>();
   }
 

@@ -59,14 +59,6 @@ uint64_t RankTrainer::WeightsDigest() const {
   return DigestOf(weights, whole());
 }
 
-int64_t RankTrainer::LongestShard() const {
-  int64_t longest = 0;
-  for (int r = 0; r < group_->world_size(); ++r) {
-    longest = std::max(longest, ShardOf(size(), r, group_->world_size()).size());
-  }
-  return longest;
-}
-
 void RankTrainer::ShowPosition() {
   MutexLock lock(&mutex_);
   shown_position_ = position_;

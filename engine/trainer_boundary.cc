@@ -17,7 +17,7 @@ absl::Status RankTrainer::Boundary(const std::vector<int64_t>& vote) {
   if (all_hold) LEAP_RETURN_IF_ERROR(ApplyLeap());
   const bool last = position_.step >= spec_.train.steps;
   if (spec_.leap.enabled && position_.data_position % spec_.leap.interval_steps == 0) {
-    TakeSnapshot(vote[kRoom] > 0);
+    LEAP_RETURN_IF_ERROR(TakeSnapshot(vote[kRoom] > 0));
   }
   const int64_t every = spec_.checkpoint.every_steps;
   const bool due = every > 0 && position_.data_position % every == 0;
@@ -38,22 +38,20 @@ absl::Status RankTrainer::ApplyLeap() {
   if (leap == nullptr) return absl::InternalError("a leap was agreed that is not held");
   KeepBefore(leap->leap);
   const FlatRange shard = ring->shard();
-  const std::span<float> live(leap_shard_.data_ptr<float>(), static_cast<size_t>(shard.size()));
+  const at::Tensor mine = leap_.mine.narrow(0, 0, shard.size());
+  LEAP_RETURN_IF_ERROR(model_->copier().BeforeWrite());  // the last leap's shards, on their way out
   if (spec_.leap.commit_rule == CommitRule::kReplace) {
-    std::ranges::copy(leap->predicted, live.begin());
+    auto* const predicted = const_cast<float*>(leap->predicted.data());  // only read
+    mine.copy_(at::from_blob(predicted, mine.sizes(), at::kFloat));
   } else {
-    model_->ReadWeights(shard, live);
-    const std::vector<float>& base = leap->base->weights;
-    for (size_t i = 0; i < live.size(); ++i) {
-      const float displacement = leap->predicted[i] - base[i];
-      live[i] = live[i] + displacement;
-    }
+    const at::Tensor live = Weights().narrow(0, shard.begin, shard.size());
+    LEAP_RETURN_IF_ERROR(model_->device().Rebase(live, leap->displacement, mine));
   }
-  LEAP_RETURN_IF_ERROR(group_->Wait(group_->AllGather(leap_shards_, leap_shard_)));
+  LEAP_RETURN_IF_ERROR(group_->Wait(group_->AllGather(leap_.all, leap_.mine)));
   for (int r = 0; r < group_->world_size(); ++r) {
     const FlatRange part = ShardOf(size(), r, group_->world_size());
-    const float* from = leap_shards_.data_ptr<float>() + r * leap_shard_.numel();
-    model_->WriteWeights(part, {from, static_cast<size_t>(part.size())});
+    LEAP_RETURN_IF_ERROR(
+        model_->SetWeights(part, leap_.all.narrow(0, r * leap_.mine.numel(), part.size())));
   }
   const int64_t boundary_step = position_.step;
   LEAP_RETURN_IF_ERROR(ScaleMoments(leap->horizon_steps));
@@ -68,8 +66,7 @@ absl::Status RankTrainer::ApplyLeap() {
   applied_since_snapshot_ = leap->leap;
   ring->MarkApplied(leap->leap);
   ShowPosition();
-  PublishLeap(*leap, boundary_step, SecondsSince(start));
-  return absl::OkStatus();
+  return PublishLeap(*leap, boundary_step, start);
 }
 
 absl::Status RankTrainer::ScaleMoments(int64_t horizon_steps) {
@@ -94,34 +91,44 @@ absl::Status RankTrainer::ScaleMoments(int64_t horizon_steps) {
 
 // Digests are made on the ring's thread, from the gathered shards: training does not wait for them.
 // The next leap is computed on that same thread, so nobody writes into the shards before.
-void RankTrainer::PublishLeap(const StagedLeap& leap, int64_t boundary_step, double pause) {
+absl::Status RankTrainer::PublishLeap(const StagedLeap& leap, int64_t boundary_step,
+                                      absl::Time start) {
   const auto ring = this->ring();
+  LEAP_ASSIGN_OR_RETURN(
+      std::shared_ptr<ShardCopy> copy,
+      model_->copier().Start(leap_.all.const_data_ptr<float>(), {0, leap_.all.numel()},
+                             host_.all.data_ptr<float>()));
   LeapReport report{.leap = leap.leap,
                     .applied = true,
                     .boundary_step = boundary_step,
                     .step = position_.step,
-                    .pause_seconds = pause};
+                    .pause_seconds = SecondsSince(start)};
   const int rank = group_->rank(), world_size = group_->world_size();
-  const bool posted = ring->Post([this, report, rank, world_size, all = leap_shards_]() mutable {
-    const int64_t longest = all.numel() / world_size;
-    for (int r = 0; r < world_size; ++r) {
-      const FlatRange part = ShardOf(size(), r, world_size);
-      const float* from = all.data_ptr<float>() + r * longest;
-      const uint64_t digest = DigestOf({from, static_cast<size_t>(part.size())}, part);
-      report.weights_digest += digest;  // shards' digests add up (core/digest.h)
-      if (r == rank) report.shard_digest = digest;
-    }
-    callbacks_.on_leap(report);
-  });
+  const bool posted = ring->Post(
+      [this, report, rank, world_size, all = host_.all, copy = std::move(copy)]() mutable {
+        if (const absl::Status copied = copy->Wait(kLongCopy); !copied.ok()) {
+          return LogError("leap-report-lost", {{"leap", report.leap}, {"status", copied}});
+        }
+        const int64_t longest = all.numel() / world_size;
+        for (int r = 0; r < world_size; ++r) {
+          const FlatRange part = ShardOf(size(), r, world_size);
+          const float* from = all.data_ptr<float>() + r * longest;
+          const uint64_t digest = DigestOf({from, static_cast<size_t>(part.size())}, part);
+          report.weights_digest += digest;  // shards' digests add up (core/digest.h)
+          if (r == rank) report.shard_digest = digest;
+        }
+        callbacks_.on_leap(report);
+      });
   if (!posted) LogError("leap-report-dropped", {{"leap", leap.leap}});
+  return absl::OkStatus();
 }
 
 // `room`: every rank has memory for it. A leap ends with its interval, with or without a snapshot.
-void RankTrainer::TakeSnapshot(bool room) {
+absl::Status RankTrainer::TakeSnapshot(bool room) {
   const auto ring = this->ring();
   // First this: once the new snapshot is the newest, nothing can be staged on an older one.
   if (room) {
-    ring->Take(*model_, position_, applied_since_snapshot_);
+    LEAP_RETURN_IF_ERROR(ring->Take(*model_, position_, applied_since_snapshot_));
     applied_since_snapshot_ = 0;
   } else {
     ring->Skip(position_.step);
@@ -132,6 +139,7 @@ void RankTrainer::TakeSnapshot(bool room) {
   if (const uint64_t expired = ring->Expire()) {
     callbacks_.on_leap({.leap = expired, .boundary_step = position_.step, .step = position_.step});
   }
+  return absl::OkStatus();
 }
 
 // ---- checkpoints ----

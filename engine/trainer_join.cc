@@ -17,7 +17,7 @@ absl::StatusOr<JoinReport> RankTrainer::Join(const EpochOptions& options,
   interrupt_ = std::move(interrupt);
   model_->RenewGradients();
   JoinReport report;
-  LEAP_ASSIGN_OR_RETURN(group_, Group::Join(options.group, interrupt_));
+  LEAP_ASSIGN_OR_RETURN(group_, model_->device().Join(options.group, interrupt_));
   LEAP_RETURN_IF_ERROR(FindState(options, &report));
   LEAP_RETURN_IF_ERROR(StartRing());
   ShowPosition();
@@ -176,17 +176,28 @@ absl::Status RankTrainer::StartRing() {
       .on_vote = callbacks_.on_vote};
   LEAP_ASSIGN_OR_RETURN(
       std::shared_ptr<Ring> ring,
-      Ring::Create(spec_, model_->layout(), rank, world_size, std::move(callbacks),
+      Ring::Create(spec_, *model_, rank, world_size, std::move(callbacks),
                    state_sources_.empty() ? StateSource() : state_sources_.front()));
   PrepareToKeep(shard);
   state_sources_.clear();  // the ring's now
-  if (spec_.leap.enabled) {
-    const int64_t longest = LongestShard();
-    leap_shard_ = at::zeros({longest}, at::kFloat);
-    leap_shards_ = at::zeros({longest * group_->world_size()}, at::kFloat);
-  }
+  if (spec_.leap.enabled) LEAP_RETURN_IF_ERROR(AllocateShards());
   MutexLock lock(&mutex_);
   ring_ = std::move(ring);
+  return absl::OkStatus();
+}
+
+absl::Status RankTrainer::AllocateShards() {
+  const auto zeros = [this](at::Device device) {
+    const int64_t longest = LongestShardOf(size(), group_->world_size());
+    const at::TensorOptions options = at::TensorOptions().dtype(at::kFloat).device(device);
+    return Shards{.mine = at::zeros({longest}, options),
+                  .all = at::zeros({longest * group_->world_size()}, options)};
+  };
+  host_pin_.reset();
+  host_ = zeros(at::kCPU);
+  leap_ = model_->device().on_host() ? host_ : zeros(Weights().device());
+  const std::span<float> all(host_.all.data_ptr<float>(), static_cast<size_t>(host_.all.numel()));
+  LEAP_ASSIGN_OR_RETURN(host_pin_, model_->copier().Pin(all));
   return absl::OkStatus();
 }
 

@@ -205,13 +205,13 @@ absl::Status RankTrainer::GatherPredictorState() {
   for (const std::vector<float>& buffer : newest.snapshot->state) buffers.push_back(&buffer);
   std::vector<std::vector<float>> all;
   for (const std::vector<float>* buffer : buffers) {
-    std::ranges::copy(*buffer, leap_shard_.data_ptr<float>());
-    LEAP_RETURN_IF_ERROR(group_->Wait(group_->AllGather(leap_shards_, leap_shard_)));
+    std::ranges::copy(*buffer, host_.mine.data_ptr<float>());
+    LEAP_RETURN_IF_ERROR(group_->Wait(group_->AllGather(host_.all, host_.mine)));
     if (group_->rank() != 0) continue;
     std::vector<float>& out = all.emplace_back();
     out.reserve(static_cast<size_t>(size()));
     for (int r = 0; r < group_->world_size(); ++r) {
-      const float* from = leap_shards_.data_ptr<float>() + r * leap_shard_.numel();
+      const float* from = host_.all.data_ptr<float>() + r * host_.mine.numel();
       out.insert(out.end(), from, from + ShardOf(size(), r, group_->world_size()).size());
     }
   }

@@ -108,8 +108,8 @@ absl::StatusOr<bool> RankTrainer::UndoLeap(const EpochOptions& options, JoinRepo
 
 // All or nothing: nothing is written before every shard is here.
 absl::Status RankTrainer::RestoreKept(const KeptState& kept) {
-  const int64_t longest = LongestShard();
   const int world_size = group_->world_size();
+  const int64_t longest = LongestShardOf(size(), world_size);
   std::vector<at::Tensor> gathered;
   for (const std::vector<float>* buffer : {&kept.weights, &kept.exp_avg, &kept.exp_avg_sq}) {
     const at::Tensor mine = at::zeros({longest}, at::kFloat);

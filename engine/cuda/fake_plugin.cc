@@ -37,6 +37,7 @@ absl::StatusOr<std::unique_ptr<leap::ShardCopier>> MakeCopier(int) {
 constexpr leap::CudaPlugin kPlugin = {.version = FAKE_VERSION,
                                       .compiler = FAKE_COMPILER,
                                       .device_count = DeviceCount,
+                                      .tensors = nullptr,
                                       .join = nullptr,
                                       .make_copier = MakeCopier,
                                       .add_displacement = nullptr};

@@ -4,8 +4,10 @@
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 
+#include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "engine/cuda/cuda_status.h"
 #include "engine/cuda/displacement.h"
 #include "engine/cuda/nccl_group.h"
@@ -24,6 +26,8 @@ absl::StatusOr<int> DeviceCount() {
   if (devices == 0) return absl::FailedPreconditionError("CUDA sees none");
   return devices;
 }
+
+std::string Tensors(int device) { return absl::StrCat("cuda:", device); }
 
 absl::StatusOr<std::unique_ptr<Group>> Join(const GroupOptions& options, int device,
                                             std::shared_ptr<Interrupt> interrupt,
@@ -45,6 +49,7 @@ absl::Status AddDisplacement(int device, const float* live, const float* displac
 constexpr CudaPlugin kPlugin = {.version = kCudaPluginVersion,
                                 .compiler = kCudaPluginCompiler,
                                 .device_count = DeviceCount,
+                                .tensors = Tensors,
                                 .join = Join,
                                 .make_copier = MakePinnedCopier,
                                 .add_displacement = AddDisplacement};

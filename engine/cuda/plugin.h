@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
@@ -22,7 +23,7 @@
 
 namespace leap {
 
-inline constexpr uint32_t kCudaPluginVersion = 1;
+inline constexpr uint32_t kCudaPluginVersion = 2;
 inline constexpr char kCudaPluginCompiler[] = __VERSION__;
 inline constexpr char kCudaPluginEntry[] = "leap_cuda_plugin";
 
@@ -42,6 +43,9 @@ struct CudaPlugin {
   // (no driver, driver too old, ...).
   absl::StatusOr<int> (*device_count)();
 
+  // `device` in LibTorch's words: "cuda:0". All pointers and tensors below are of it.
+  std::string (*tensors)(int device);
+
   // The NCCL group of an epoch (engine/cuda/nccl_group.h). `host_group`: the same ranks over Gloo.
   absl::StatusOr<std::unique_ptr<Group>> (*join)(const GroupOptions& options, int device,
                                                  std::shared_ptr<Interrupt> interrupt,
@@ -51,8 +55,8 @@ struct CudaPlugin {
   absl::StatusOr<std::unique_ptr<ShardCopier>> (*make_copier)(int device);
 
   // The rebase of a shard: out[i] = live[i] + displacement[i], rounded once, as the CPU does it;
-  // launched on the training stream of the calling thread. Pointers to `device`'s memory, `size`
-  // floats; `out` may be `live`, and is otherwise apart from both.
+  // launched on the training stream of the calling thread. `size` floats each; `out` may be either
+  // of the others, and is apart from what it is not.
   absl::Status (*add_displacement)(int device, const float* live, const float* displacement,
                                    float* out, int64_t size);
 };

@@ -21,6 +21,7 @@
 #include "base/mutex.h"
 #include "base/serial_thread.h"
 #include "engine/corpus.h"
+#include "engine/device.h"
 #include "engine/model.h"
 #include "engine/state_plan.h"
 #include "engine/trainer.h"
@@ -28,6 +29,7 @@
 namespace leap {
 
 constexpr absl::Duration kCheckpointWait = absl::Minutes(2);  // for one that is being written
+constexpr absl::Duration kLongCopy = absl::Minutes(1);        // from the device to the host
 constexpr absl::Duration kPausedRhythm = absl::Milliseconds(50);
 
 inline absl::Time Now() { return RealClock().Now(); }
@@ -92,10 +94,10 @@ class RankTrainer final : public Trainer {
   int64_t parameters() const override { return model_->layout().size; }
 
  private:
+  const at::Tensor& Weights() { return *static_cast<at::Tensor*>(model_->FlatWeightsTensor()); }
   at::Tensor& Gradients() { return *static_cast<at::Tensor*>(model_->FlatGradientsTensor()); }
   int64_t size() const { return model_->layout().size; }
   FlatRange whole() const { return {0, size()}; }
-  int64_t LongestShard() const;
   std::string checkpoint_dir() const {
     return spec_.checkpoint.dir.empty() ? absl::StrCat(state_dir_, "/checkpoints/", spec_.name)
                                         : spec_.checkpoint.dir;
@@ -108,6 +110,7 @@ class RankTrainer final : public Trainer {
                                                 std::string* recovered_from);
   absl::Status BroadcastState(int source, bool receive);
   absl::Status StartRing();
+  absl::Status AllocateShards();
   std::vector<int64_t> StateRow() const;
   absl::Status SyncPredictorState(const std::vector<size_t>& holders, std::string* outcome);
   absl::Status ReceivePredictorState(const StatePlan& plan);
@@ -135,8 +138,8 @@ class RankTrainer final : public Trainer {
   absl::Status Boundary(const std::vector<int64_t>& vote);
   absl::Status ApplyLeap();
   absl::Status ScaleMoments(int64_t horizon_steps);
-  void PublishLeap(const StagedLeap& leap, int64_t boundary_step, double pause);
-  void TakeSnapshot(bool room);
+  absl::Status PublishLeap(const StagedLeap& leap, int64_t boundary_step, absl::Time start);
+  absl::Status TakeSnapshot(bool room);
   void WriteCheckpointAside();
   CheckpointData Checkpoint();
   void ShowPosition();
@@ -152,9 +155,13 @@ class RankTrainer final : public Trainer {
   std::shared_ptr<Interrupt> interrupt_;
   TrainPosition position_;
   uint64_t applied_since_snapshot_ = 0;
-  // For ApplyLeap, allocated when the epoch begins: this rank's shard, and all shards, each padded
-  // to the longest. Written by the training thread; read by the ring's until the leap is published.
-  at::Tensor leap_shard_, leap_shards_;
+  // Allocated when the epoch begins: this rank's shard, and all shards, each padded to the longest;
+  // on the host, and where the model is, which may be the same memory. ApplyLeap puts the weights
+  // together on the device; the ring's thread reads them on the host until the leap is published.
+  struct Shards {
+    at::Tensor mine, all;
+  } leap_, host_;
+  HostPin host_pin_{nullptr, nullptr};  // of host_.all
   std::vector<KeptState> kept_;
   std::unique_ptr<Predictor> stateful_;  // the policy's predictor that carries state, if any
   // What this rank holds of the predictor's state between two epochs' rings.
