@@ -57,6 +57,19 @@ PaperCluster::Ears Deaf(bool (v1::AgentMessage::*kind)() const, const std::strin
 
 void Train(PaperCluster& cluster) { cluster.Play(45); }
 
+// Both ranks have trained to the end.
+void End(PaperCluster& cluster) {
+  for (int rank = 0; rank < 2; ++rank) {
+    v1::AgentMessage message;
+    v1::JobEnded* ended = message.mutable_job_ended();
+    ended->set_job("a-1");
+    ended->set_epoch(1);
+    ended->set_rank(rank);
+    ended->set_ok(true);
+    cluster.Hear(absl::StrCat("w", rank), message);
+  }
+}
+
 PaperJobOptions With(const std::string& leap, std::function<void(JobSpec&)> change = nullptr) {
   PaperJobOptions options;
   if (!leap.empty()) options.leap = leap;
@@ -219,6 +232,23 @@ const Case kCases[] = {
        c.Play(20);
      },
      "the ledger cannot be written: database is locked", "training goes on"},
+    {"TheLastScores", "wind-down",
+     [](auto& c) {
+       Train(c);
+       c.set_ears(Deaf(&v1::AgentMessage::has_task_result));
+       c.Play(6);
+       End(c);
+       c.Play(1);
+     },
+     "training has ended; waits for v0 at the baseline of step 50", "it ends without them", true},
+    {"AnEndThatCannotBeWritten", "ledger",
+     [](auto& c) {
+       Train(c);
+       c.set_ledger_error("disk full");
+       End(c);
+       c.Play(3);
+     },
+     "the job's end (reached step 0) is not in the ledger yet", "it is tried again", true},
     // Leaps.
     {"NoVerifier", "verifiers", Train, "no verifier scores for this job", "start leap-verifier",
      false, Agents(2, 0)},
