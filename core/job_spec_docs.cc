@@ -255,6 +255,26 @@ std::string PredictorPages() {
   return page;
 }
 
+constexpr absl::string_view kTrainingFailures =
+    "\nFor role training:\n\n"
+    "* `nan-loss`: the training loss or the norm of the gradient is not finite. Weights are as "
+    "they "
+    "were before that step. There is no grace: nothing can be trained on.\n"
+    "* `loss-spike`: the loss of the newest step (the mean over all workers), as reported twice a "
+    "second, is above a limit in four reports in a row, each of a newer step, and for "
+    "`grace_seconds`. The limit is the median of the last 64 calm reports plus six deviations "
+    "(1.4826 times the median absolute deviation), at least 5 % above the median; there is none "
+    "before 16 reports, nor right after the run went back. Checkpoints written meanwhile are not "
+    "gone back to.\n"
+    "* `rollback`: the run goes back to the newest checkpoint, or, with `leap.rollback_bound` "
+    "above "
+    "0, to before the newest leap, if that is later and every worker kept that state. Without a "
+    "checkpoint `nan-loss` fails the job; after a `loss-spike` training goes on, and an event says "
+    "so. The data come again in the same order: what a leap, a machine or chance did is gone, "
+    "what the job file does (a learning rate too high) happens again, until the budget is used "
+    "up.\n"
+    "* `ignore`: for `nan-loss` the same step is tried again.\n";
+
 std::string FailurePages() {
   FailureRule rule;
   std::string page = absl::StrCat(
@@ -265,7 +285,7 @@ std::string FailurePages() {
     absl::StrAppend(&page, "| ", known.role, " | ", known.cause, " | ", known.action, " | ",
                     known.budget == 0 ? "no limit" : absl::StrCat(known.budget), " |\n");
   }
-  return page;
+  return absl::StrCat(page, kTrainingFailures);
 }
 
 std::string RulePages() {

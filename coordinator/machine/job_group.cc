@@ -386,6 +386,10 @@ void JobMachine::Formed(Batch& batch) {
                AssignVerifier{core_.id(), group.epoch(), record.spec_yaml});
   }
   leaps_->OnEpochFormed(ready, batch);
+  if (ready.step < record.progress.step) {  // it went back: losses of later steps are no measure
+    spikes_ = {};
+    held_checkpoint_.reset();
+  }
   record.progress.step = ready.step;
   CheckFinished(batch);
 }

@@ -211,6 +211,7 @@ void JobMachine::CheckFinished(Batch& batch) {
   if (std::ranges::any_of(members, pending)) return;
   finished_ = batch.now();
   core_.training_ended = true;
+  TakeHeldCheckpoint(batch);
   core_.Event(batch, "training-ended",
               absl::StrCat("every rank is at step ", core_.record.result.step));
   ShowState(batch);

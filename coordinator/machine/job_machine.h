@@ -26,6 +26,7 @@
 #include "coordinator/machine/event.h"
 #include "coordinator/machine/job_core.h"
 #include "coordinator/machine/leap_machine.h"
+#include "coordinator/machine/loss_spike.h"
 #include "coordinator/machine/record.h"
 #include "coordinator/machine/view.h"
 
@@ -117,6 +118,12 @@ class JobMachine {
   // restart.
   void DistrustState();
 
+  // Training that goes wrong by itself (job_training.cc).
+  void TrainingFailed(absl::string_view cause, std::string reason, Batch& batch);
+  void WatchLoss(const Heartbeat& heartbeat, Batch& batch);
+  void TakeHeldCheckpoint(Batch& batch);
+  void TakeCheckpoint(const CheckpointWritten& checkpoint, Batch& batch);
+
   // Messages (job_messages.cc). `member`: the sender's seat in the standing epoch.
   GroupMember* SenderOf(const Agent& agent, uint64_t epoch, absl::string_view what, Batch& batch);
   GroupMember* SenderOf(const Agent& agent, uint64_t epoch, int rank, absl::string_view what,
@@ -134,7 +141,6 @@ class JobMachine {
   void On(Agent&, const Hello&, Batch&) {}
   void On(Agent&, const Goodbye&, Batch&) {}
   bool HelloOfMember(Agent& agent, int rank, const Hello& hello, Batch& batch);
-  void TrainingFailed(const JobEnded& ended, Batch& batch);
   void CountBusy(Agent& agent, double busy_seconds, absl::string_view role, Batch& batch);
 
   // What the job waits for, what training waits for first (job_waits.cc). `agents`: also says who
@@ -179,6 +185,8 @@ class JobMachine {
   // Instead of the checkpoint the next epoch may begin before this leap, if its ranks kept that
   // state; 0: none. Not in the ledger: a restart goes back to the checkpoint.
   uint64_t undo_instead_ = 0;
+  SpikeWatch spikes_;
+  std::optional<CheckpointWritten> held_checkpoint_;  // written while the loss may be spiking
 };
 
 }  // namespace leap::machine

@@ -188,6 +188,7 @@ void JobMachine::On(Agent& agent, const Heartbeat& heartbeat, Batch& batch) {
   progress.step_seconds = heartbeat.step_seconds;
   progress.lr = heartbeat.lr;
   batch.Changed(core_.id());
+  WatchLoss(heartbeat, batch);
 }
 
 void JobMachine::On(Agent& agent, const TrainingStarted& started, Batch& batch) {
@@ -199,20 +200,6 @@ void JobMachine::On(Agent& agent, const TrainingStarted& started, Batch& batch) 
   core_.Event(
       batch, "training-started",
       absl::StrCat(started.data.parameters, " parameters, ", started.data.tokens, " tokens"));
-  batch.WriteJob(core_.id());
-}
-
-void JobMachine::On(Agent& agent, const CheckpointWritten& checkpoint, Batch& batch) {
-  if (SenderOf(agent, checkpoint.epoch, "checkpoint-written", batch) == nullptr) return;
-  // The first one of an epoch that undid a leap: what was written since the leap is discarded.
-  const bool went_back =
-      core_.group.undo_leap() != 0 && core_.group.phase() == Group::Phase::kForming;
-  if ((checkpoint.step < core_.record.checkpoint_step && !went_back) ||
-      checkpoint.path == core_.record.checkpoint_path)
-    return;
-  core_.record.checkpoint_step = checkpoint.step;
-  core_.record.checkpoint_path = checkpoint.path;
-  core_.Event(batch, "checkpoint", absl::StrCat("step ", checkpoint.step, ": ", checkpoint.path));
   batch.WriteJob(core_.id());
 }
 
@@ -249,7 +236,11 @@ void JobMachine::On(Agent& agent, const CollectiveFailed& failed, Batch& batch) 
 void JobMachine::On(Agent& agent, const JobEnded& ended, Batch& batch) {
   GroupMember* const member = SenderOf(agent, ended.epoch, ended.rank, "job-ended", batch);
   if (member == nullptr || finished_ != absl::InfiniteFuture()) return;
-  if (!ended.ok) return TrainingFailed(ended, batch);
+  if (!ended.ok) {
+    return TrainingFailed(
+        ended.cause,
+        absl::StrCat("rank ", ended.rank, " stopped (", ended.cause, "): ", ended.reason), batch);
+  }
   member->ended = true;
   leaps_->OnRankEnded(ended, batch);
   if (ended.rank == 0) {
@@ -258,24 +249,6 @@ void JobMachine::On(Agent& agent, const JobEnded& ended, Batch& batch) {
     batch.WriteJob(core_.id());
   }
   CheckFinished(batch);
-}
-
-void JobMachine::TrainingFailed(const JobEnded& ended, Batch& batch) {
-  const std::string reason =
-      absl::StrCat("rank ", ended.rank, " stopped (", ended.cause, "): ", ended.reason);
-  const FailureRule* const rule = FindRule("training", ended.cause);
-  if (rule == nullptr || rule->action == "fail") return End(JobState::kFailed, reason, {}, batch);
-  if (rule->action == "rollback" && core_.record.checkpoint_path.empty()) {
-    return End(JobState::kFailed, absl::StrCat(reason, "; there is no checkpoint to go back to"),
-               {}, batch);
-  }
-  if (!Charge("training", ended.cause, 1, reason, batch)) return;
-  if (rule->action == "rollback") {
-    DistrustState();
-    undo_instead_ = leaps_->NewestUndoable(core_.record.checkpoint_step);
-  }
-  Break("rollback", reason, batch);
-  CheckGroup(batch);
 }
 
 // ---- leaps ----

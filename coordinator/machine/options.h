@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
+#include "coordinator/machine/loss_spike.h"
 
 namespace leap::machine {
 
@@ -37,6 +38,7 @@ enum class Mutation {
   kResurrectUndone,         // (of ranks) the further state wins, though a rank holds an undone one
   kExpireAtEnd,             // a decided leap counts as expired when the job ends before its outcome
   kForgetResume,            // whoever was resumed while no epoch stood stays paused
+  kSpikeAtOnce,             // one high loss counts as a spike
 };
 
 struct ClusterOptions {
@@ -68,6 +70,7 @@ struct ClusterOptions {
   size_t max_agents = 10'000;
   size_t max_unwritten =
       10'000;  // rows that wait for a ledger that cannot be written; beyond: oldest events go
+  SpikeOptions spike;
   int max_task_attempts = 3;
   int max_verifier_errors = 5;  // in a row; then quarantine
 

@@ -25,6 +25,7 @@ void World::StartCoordinator() {
       .wind_down = absl::Seconds(2),
       .task_deadline = absl::Milliseconds(Mix(options_.seed, 77) % 2 ? 500 : 3000),
       .audit_deadline = absl::Seconds(5),
+      .spike = {.window = 8, .fewest = 4, .in_row = kSpikeReports},
       .mutation = options_.mutation};
   cluster_ = std::make_unique<machine::Cluster>(options);
   Trace("coordinator: start %d", static_cast<int>(coordinator_start_));

@@ -15,7 +15,7 @@ struct FaultName {
   const char* name;
   uint32_t fault;
 };
-constexpr std::array<FaultName, 19> kNames = {{{"kill-worker", kKillWorker},
+constexpr std::array<FaultName, 20> kNames = {{{"kill-worker", kKillWorker},
                                                {"stop-worker", kStopWorker},
                                                {"kill-verifier", kKillVerifier},
                                                {"kill-coordinator", kKillCoordinator},
@@ -33,7 +33,8 @@ constexpr std::array<FaultName, 19> kNames = {{{"kill-worker", kKillWorker},
                                                {"duplicate", kDuplicate},
                                                {"nan", kNan},
                                                {"slow-scorer", kSlowScorer},
-                                               {"cancel", kCancel}}};
+                                               {"cancel", kCancel},
+                                               {"spike", kSpike}}};
 
 }  // namespace
 
@@ -56,12 +57,26 @@ std::optional<uint32_t> ParseFaults(const std::string& names) {
 void Faults::Plan() {
   const uint32_t allowed = world_.options().faults;
   if (allowed == 0) return;
+  if ((allowed & kSpike) != 0) PlanSpikes();
   const int count = static_cast<int>(random_.Percent(70) ? random_.In(0, 10) : random_.In(10, 40));
   for (int i = 0; i < count; ++i) {
     const uint32_t fault = 1u << random_.In(0, 18);
     if ((fault & allowed) == 0) continue;
     world_.timeline().At(random_.In(150, world_.faults_end() / kMillisecond - 100) * kMillisecond,
                          [this, fault] { Inject(fault); });
+  }
+}
+
+void Faults::PlanSpikes() {
+  if (!spikes_.Percent(20)) return;
+  for (JobPlan& plan : world_.jobs()) {
+    const Micros when = spikes_.In(800, 3500) * kMillisecond;
+    const Micros length = spikes_.In(50, 1200) * kMillisecond;
+    if (when > world_.faults_end()) continue;
+    world_.timeline().At(when, [this, &plan, until = when + length] {
+      world_.Trace("fault: spike of %s", plan.job.c_str());
+      plan.spikes_until = until;
+    });
   }
 }
 

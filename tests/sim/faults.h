@@ -14,10 +14,12 @@ class World;
 
 class Faults {
  public:
-  Faults(World& world, uint64_t seed) : world_(world), random_(Mix(seed, 99)) {}
+  Faults(World& world, uint64_t seed)
+      : world_(world), random_(Mix(seed, 99)), spikes_(Mix(seed, 101)) {}
   void Plan();
 
  private:
+  void PlanSpikes();
   void Inject(uint32_t fault);
   Agent* Pick(machine::Role role);
   Agent* PickAny();
@@ -30,6 +32,8 @@ class Faults {
 
   World& world_;
   Random random_;
+  Random
+      spikes_;  // kinds of faults that came later draw from streams of their own (kept_seeds.txt)
 };
 
 }  // namespace leap::sim

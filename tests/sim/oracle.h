@@ -57,6 +57,8 @@ class Oracle {
     rewound_[job] = epoch;
     may_fail_.insert(job);
   }
+  // A spike was reported: the next epoch may go back to a checkpoint.
+  void OnSpike(const std::string& job, uint64_t epoch) { rewound_[job] = epoch; }
   void OnUnnoticed(const std::string& job) { unnoticed_.insert(job); }  // its end may be corrupt
 
   // ---- the end ----
@@ -98,7 +100,7 @@ class Oracle {
   std::map<std::tuple<std::string, uint64_t, uint64_t, int>, machine::PrepareVote>
       votes_;                                          // job, epoch, leap, rank
   std::set<std::pair<std::string, uint64_t>> failed_;  // epochs in which a rank reported a failure
-  std::map<std::string, uint64_t> rewound_;            // by job: the epoch that NaN ended
+  std::map<std::string, uint64_t> rewound_;  // by job: the epoch that NaN or a spike may end
   std::set<std::string> may_fail_, unnoticed_;
   std::map<std::pair<std::string, uint64_t>, int> applied_;  // job, leap: ranks that applied it
   std::set<std::pair<std::string, uint64_t>> undone_;        // job, leap

@@ -36,11 +36,14 @@ void Process::Start() {
 }
 
 void Process::Heartbeat() {
+  const bool news = rank_ == 0 && state && state->step != reported_step_;
+  if (news) reported_loss_ = world_.ReportLoss(job_, epoch_);
+  if (news) reported_step_ = state->step;
   Send(wire::Heartbeat{.job = job_,
                        .epoch = epoch_,
                        .step = state ? state->step : 0,
                        .trained_steps = state ? state->position : 0,
-                       .train_loss = 3,
+                       .train_loss = reported_loss_,
                        .busy_seconds = static_cast<double>(world_.timeline().now()) * 1e-6});
 }
 

@@ -153,6 +153,8 @@ class Process {
   std::map<uint64_t, machine::PrepareVote> votes_;
   std::map<uint64_t, machine::LeapOutcome> outcomes_;
   uint64_t applied_since_snapshot_ = 0;
+  int64_t reported_step_ = -1;  // by the newest heartbeat of a rank 0, with this loss
+  double reported_loss_ = 3;
   std::optional<machine::Task> task_;          // being scored
   std::optional<machine::TaskResult> result_;  // of the newest task, until cancelled
 };

@@ -21,6 +21,13 @@ void World::Trace(const char* format, ...) {
   std::printf("\n");
 }
 
+double World::ReportLoss(const std::string& job, uint64_t epoch) {
+  JobPlan& plan = *std::ranges::find(jobs_, job, &JobPlan::job);
+  if (plan.spikes_until <= timeline_.now()) return 3;
+  if (++plan.spike_reports >= kSpikeReports) oracle_.OnSpike(job, epoch);
+  return 30;
+}
+
 // ---- agents ----
 
 Agent& World::AgentNamed(const std::string& name) {
@@ -90,7 +97,12 @@ void World::MakeJob(int index, int replicas) {
                    .grace_seconds = grace,
                    .budget = 0},
                   {.role = "worker", .cause = "corrupt", .action = "replace", .budget = 1000},
-                  {.role = "training", .cause = "nan-loss", .action = "rollback", .budget = 1000}};
+                  {.role = "training", .cause = "nan-loss", .action = "rollback", .budget = 1000},
+                  {.role = "training",
+                   .cause = "loss-spike",
+                   .action = pick(12, "rollback", "ignore"),
+                   .grace_seconds = pick(13, 0.0, 0.4),
+                   .budget = 1000}};
   jobs_.push_back(std::move(plan));
 }
 

@@ -53,8 +53,11 @@ enum Fault : uint32_t {
   kNan = 1 << 16,        // training reports NaN
   kSlowScorer = 1 << 17,
   kCancel = 1 << 18,
-  kEveryFault = (1 << 19) - 1,
+  kSpike = 1 << 19,  // the training loss is high for a while
+  kEveryFault = (1 << 20) - 1,
 };
+// Reports of a high loss in a row that are a spike.
+inline constexpr int kSpikeReports = 2;
 // "kill-worker,partition" or "all" or "none"; nothing for an unknown name.
 std::optional<uint32_t> ParseFaults(const std::string& names);
 
@@ -106,6 +109,8 @@ struct JobPlan {
   bool cancelled = false;        // a person asked for it
   bool cancel_at_apply = false;  // a person will, as the next leap is applied
   bool may_fail = false;         // a fault was injected that the job need not survive
+  Micros spikes_until = 0;       // its training loss is high
+  int spike_reports = 0;         // heartbeats that said so
 };
 
 class World {
@@ -124,6 +129,9 @@ class World {
   std::vector<Checkpoint>& checkpoints() { return checkpoints_; }
   Micros faults_end() const { return faults_end_; }
   void Trace(const char* format, ...) __attribute__((format(printf, 2, 3)));
+
+  // The training loss that rank 0 of the job reports now.
+  double ReportLoss(const std::string& job, uint64_t epoch);
 
   // Agents.
   Agent& AgentNamed(const std::string& name);

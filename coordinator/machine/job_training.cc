@@ -1,0 +1,88 @@
+// Training that goes wrong by itself, though every rank is there: a loss that is not finite, a loss
+// spike; and the checkpoints that it can go back to.
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/machine/job_machine.h"
+
+namespace leap::machine {
+
+void JobMachine::TrainingFailed(absl::string_view cause, std::string reason, Batch& batch) {
+  const FailureRule* const rule = FindRule("training", cause);
+  if (rule == nullptr) return End(JobState::kFailed, std::move(reason), {}, batch);
+  const bool back = rule->action == "rollback";
+  if (back && core_.record.checkpoint_path.empty()) {
+    return End(JobState::kFailed, absl::StrCat(reason, "; there is no checkpoint to go back to"),
+               {}, batch);
+  }
+  if (!Charge("training", cause, 1, reason, batch)) return;
+  absl::StrAppend(&reason,
+                  back ? absl::StrCat("; the run goes back to the checkpoint at step ",
+                                      core_.record.checkpoint_step)
+                       : std::string("; the step is tried again"),
+                  ", as the failure rule for training ", cause, " says (",
+                  budgets_[{"training", std::string(cause)}], " of ",
+                  rule->budget == 0 ? std::string("any number of") : absl::StrCat(rule->budget),
+                  " times)");
+  core_.Event(batch, cause, reason, Severity::kWarning);
+  if (back) {
+    DistrustState();
+    undo_instead_ = leaps_->NewestUndoable(core_.record.checkpoint_step);
+    held_checkpoint_.reset();
+  }
+  Break("rollback", reason, batch);
+  CheckGroup(batch);
+}
+
+// With no checkpoint to go back to, training goes on: most spikes heal.
+void JobMachine::WatchLoss(const Heartbeat& heartbeat, Batch& batch) {
+  const FailureRule* const rule = FindRule("training", "loss-spike");
+  if (rule == nullptr || rule->action == "ignore" || ending_.has_value()) return;
+  SpikeOptions options = batch.options().spike;
+  options.grace = absl::Seconds(rule->grace_seconds);
+  if (batch.Planted(Mutation::kSpikeAtOnce)) options.in_row = 1;
+  std::string reason = spikes_.Observe(batch.now(), heartbeat.step, heartbeat.train_loss, options);
+  if (!spikes_.above_since().has_value()) TakeHeldCheckpoint(batch);
+  if (reason.empty()) return;
+  spikes_ = {};
+  if (rule->action == "rollback" && core_.record.checkpoint_path.empty()) {
+    TakeHeldCheckpoint(batch);
+    core_.Event(batch, "loss-spike",
+                absl::StrCat(reason, "; there is no checkpoint to go back to, training goes on"),
+                Severity::kWarning);
+    return;
+  }
+  TrainingFailed("loss-spike", std::move(reason), batch);
+}
+
+void JobMachine::On(Agent& agent, const CheckpointWritten& checkpoint, Batch& batch) {
+  if (SenderOf(agent, checkpoint.epoch, "checkpoint-written", batch) == nullptr) return;
+  // While the loss is above the limit, what is written may be what has to be left behind.
+  const bool suspect = checkpoint.step >= spikes_.above_since().value_or(checkpoint.step + 1);
+  if (suspect && finished_ == absl::InfiniteFuture()) {
+    held_checkpoint_ = checkpoint;
+    return;
+  }
+  TakeCheckpoint(checkpoint, batch);
+}
+
+void JobMachine::TakeHeldCheckpoint(Batch& batch) {
+  const auto held = std::exchange(held_checkpoint_, std::nullopt);
+  if (held.has_value()) TakeCheckpoint(*held, batch);
+}
+
+void JobMachine::TakeCheckpoint(const CheckpointWritten& checkpoint, Batch& batch) {
+  // The first one of an epoch that undid a leap: what was written since the leap is discarded.
+  const bool went_back =
+      core_.group.undo_leap() != 0 && core_.group.phase() == Group::Phase::kForming;
+  if ((checkpoint.step < core_.record.checkpoint_step && !went_back) ||
+      checkpoint.path == core_.record.checkpoint_path)
+    return;
+  core_.record.checkpoint_step = checkpoint.step;
+  core_.record.checkpoint_path = checkpoint.path;
+  core_.Event(batch, "checkpoint", absl::StrCat("step ", checkpoint.step, ": ", checkpoint.path));
+  batch.WriteJob(core_.id());
+}
+
+}  // namespace leap::machine
