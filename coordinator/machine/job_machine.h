@@ -120,6 +120,8 @@ class JobMachine {
 
   // Training that goes wrong by itself (job_training.cc).
   void TrainingFailed(absl::string_view cause, std::string reason, Batch& batch);
+  // The rule for a loss spike; null: it says ignore.
+  const FailureRule* SpikeRule() const;
   void WatchLoss(const Heartbeat& heartbeat, Batch& batch);
   void TakeHeldCheckpoint(Batch& batch);
   void TakeCheckpoint(const CheckpointWritten& checkpoint, Batch& batch);
@@ -186,7 +188,7 @@ class JobMachine {
   // state; 0: none. Not in the ledger: a restart goes back to the checkpoint.
   uint64_t undo_instead_ = 0;
   SpikeWatch spikes_;
-  std::optional<CheckpointWritten> held_checkpoint_;  // written while the loss may be spiking
+  std::optional<CheckpointWritten> held_checkpoint_;  // does not count yet
 };
 
 }  // namespace leap::machine

@@ -35,15 +35,22 @@ void JobMachine::TrainingFailed(absl::string_view cause, std::string reason, Bat
   CheckGroup(batch);
 }
 
+const FailureRule* JobMachine::SpikeRule() const {
+  const FailureRule* const rule = FindRule("training", "loss-spike");
+  return rule == nullptr || rule->action == "ignore" ? nullptr : rule;
+}
+
 // With no checkpoint to go back to, training goes on: most spikes heal.
 void JobMachine::WatchLoss(const Heartbeat& heartbeat, Batch& batch) {
-  const FailureRule* const rule = FindRule("training", "loss-spike");
-  if (rule == nullptr || rule->action == "ignore" || ending_.has_value()) return;
+  const FailureRule* const rule = SpikeRule();
+  if (rule == nullptr || ending_.has_value()) return;
   SpikeOptions options = batch.options().spike;
   options.grace = absl::Seconds(rule->grace_seconds);
   if (batch.Planted(Mutation::kSpikeAtOnce)) options.in_row = 1;
   std::string reason = spikes_.Observe(batch.now(), heartbeat.step, heartbeat.train_loss, options);
-  if (!spikes_.above_since().has_value()) TakeHeldCheckpoint(batch);
+  const bool calm = !spikes_.above_since().has_value();
+  if (calm && held_checkpoint_.has_value() && heartbeat.step > held_checkpoint_->step)
+    TakeHeldCheckpoint(batch);
   if (reason.empty()) return;
   spikes_ = {};
   if (rule->action == "rollback" && core_.record.checkpoint_path.empty()) {
@@ -58,13 +65,12 @@ void JobMachine::WatchLoss(const Heartbeat& heartbeat, Batch& batch) {
 
 void JobMachine::On(Agent& agent, const CheckpointWritten& checkpoint, Batch& batch) {
   if (SenderOf(agent, checkpoint.epoch, "checkpoint-written", batch) == nullptr) return;
-  // While the loss is above the limit, what is written may be what has to be left behind.
-  const bool suspect = checkpoint.step >= spikes_.above_since().value_or(checkpoint.step + 1);
-  if (suspect && finished_ == absl::InfiniteFuture()) {
-    held_checkpoint_ = checkpoint;
-    return;
-  }
-  TakeCheckpoint(checkpoint, batch);
+  // It counts when a later step had a calm loss: it may be what has to be left behind.
+  const bool suspect = SpikeRule() != nullptr && core_.group.Formed() &&
+                       finished_ == absl::InfiniteFuture() &&
+                       checkpoint.step < core_.spec().train.steps;
+  if (!suspect) return TakeCheckpoint(checkpoint, batch);
+  held_checkpoint_ = checkpoint;
 }
 
 void JobMachine::TakeHeldCheckpoint(Batch& batch) {

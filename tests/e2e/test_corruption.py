@@ -28,9 +28,9 @@ def weights_of(c, job):
     return data[middle:middle + PATTERN]
 
 
-def flip(process, pattern):
-    """Flips a bit of the first byte wherever `pattern` lies in the memory of `process`; how often that was."""
-    pid, flipped = process.popen.pid, 0
+def overwrite(process, pattern, new):
+    """Writes `new` wherever `pattern` lies in the memory of `process`; how often that was."""
+    pid, count = process.popen.pid, 0
     with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
         for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines():
             begin, end, rights = re.match(r"(\w+)-(\w+) (\S+)", line).groups()
@@ -45,10 +45,15 @@ def flip(process, pattern):
             place = held.find(pattern)
             while place >= 0:
                 memory.seek(begin + place)
-                memory.write(bytes([pattern[0] ^ 1]))
-                flipped += 1
+                memory.write(new)
+                count += 1
                 place = held.find(pattern, place + 1)
-    return flipped
+    return count
+
+
+def flip(process, pattern):
+    """Flips a bit of its first byte wherever it lies."""
+    return overwrite(process, pattern, bytes([pattern[0] ^ 1]))
 
 
 class Corruption(unittest.TestCase):
