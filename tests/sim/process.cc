@@ -37,8 +37,9 @@ void Process::Start() {
 
 void Process::Heartbeat() {
   const bool news = rank_ == 0 && state && state->step != reported_step_;
-  if (news) reported_loss_ = world_.ReportLoss(job_, epoch_);
+  if (news) reported_loss_ = world_.ReportLoss(job_);
   if (news) reported_step_ = state->step;
+  if (rank_ == 0 && reported_loss_ > 3) world_.SpikeSaid(job_, epoch_);
   Send(wire::Heartbeat{.job = job_,
                        .epoch = epoch_,
                        .step = state ? state->step : 0,

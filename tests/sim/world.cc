@@ -21,11 +21,16 @@ void World::Trace(const char* format, ...) {
   std::printf("\n");
 }
 
-double World::ReportLoss(const std::string& job, uint64_t epoch) {
+double World::ReportLoss(const std::string& job) {
   JobPlan& plan = *std::ranges::find(jobs_, job, &JobPlan::job);
   if (plan.spikes_until <= timeline_.now()) return 3;
-  if (++plan.spike_reports >= kSpikeReports) oracle_.OnSpike(job, epoch);
+  ++plan.spike_reports;
   return 30;
+}
+
+void World::SpikeSaid(const std::string& job, uint64_t epoch) {
+  const JobPlan& plan = *std::ranges::find(jobs_, job, &JobPlan::job);
+  if (plan.spike_reports >= kSpikeReports) oracle_.OnSpike(job, epoch);
 }
 
 // ---- agents ----

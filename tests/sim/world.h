@@ -131,7 +131,9 @@ class World {
   void Trace(const char* format, ...) __attribute__((format(printf, 2, 3)));
 
   // The training loss that rank 0 of the job reports now.
-  double ReportLoss(const std::string& job, uint64_t epoch);
+  double ReportLoss(const std::string& job);
+  // It says so, maybe again, in a heartbeat of this epoch.
+  void SpikeSaid(const std::string& job, uint64_t epoch);
 
   // Agents.
   Agent& AgentNamed(const std::string& name);
