@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstddef>
 
-#include "core/check.h"
+#include "base/check.h"
 #include "xxhash.h"
 
 namespace leap {

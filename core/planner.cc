@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "core/check.h"
+#include "base/check.h"
 #include "core/mixing.h"
 
 namespace leap {

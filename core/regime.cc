@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "core/check.h"
+#include "base/check.h"
 #include "core/statistics.h"
 
 namespace leap {

@@ -2,7 +2,7 @@
 
 #include <bit>
 
-#include "core/check.h"
+#include "base/check.h"
 #include "core/mixing.h"
 
 namespace leap {

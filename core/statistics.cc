@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <limits>
 
-#include "core/check.h"
+#include "base/check.h"
 
 namespace leap {
 

@@ -4,11 +4,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/error_reason.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "core/check.h"
 #include "core/digest.h"
 #include "core/schedule.h"
 

@@ -6,8 +6,8 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/error_reason.h"
-#include "core/check.h"
 
 namespace leap::machine {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "core/check.h"
+#include "base/check.h"
 
 namespace leap::machine {
 namespace {
