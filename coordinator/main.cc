@@ -1,12 +1,8 @@
 // leap-coordinator: one per cluster, many jobs. See --help.
 //
-// Exit codes: 0 stopped as asked; 1 an error while starting or running; 2 flags that cannot work.
+// Exit codes: service/program.h.
 
-#include <cstdlib>
-#include <filesystem>
-#include <iostream>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +12,6 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/log.h"
-#include "base/signals.h"
 #include "base/status_macros.h"
 #include "coordinator/agent_service.h"
 #include "coordinator/board.h"
@@ -27,6 +22,7 @@
 #include "service/auth.h"
 #include "service/flags.h"
 #include "service/metrics.h"
+#include "service/program.h"
 #include "service/server.h"
 
 #ifndef LEAP_VERSION
@@ -39,25 +35,15 @@ namespace {
 constexpr absl::Duration kGrace = absl::Seconds(2);
 
 struct Flags {
-  std::string state_dir;
-  std::string log_level = "info";
+  ProgramFlags program;
   std::vector<std::string> path_roots;
   int max_jobs_per_submitter = 100;
   TlsFiles tls;
   ServerFlags server;
 };
 
-std::string DefaultStateDir() {
-  if (const char* home = std::getenv("XDG_STATE_HOME")) return absl::StrCat(home, "/leap");
-  if (const char* home = std::getenv("HOME")) return absl::StrCat(home, "/.local/state/leap");
-  return "/tmp/leap";
-}
-
 void AddFlags(CLI::App* app, Flags* flags) {
-  app->description("Forms groups, dispatches speculation, decides about leaps, keeps the ledger.");
-  app->set_version_flag("--version", std::string("leap-coordinator ") + LEAP_VERSION);
-  app->add_option("--state-dir", flags->state_dir,
-                  "Folder of the ledger (default: $XDG_STATE_HOME/leap)");
+  AddProgramFlags(app, LEAP_VERSION, "the ledger", &flags->program);
   app->add_option("--path-root", flags->path_roots,
                   "Job files may name paths below this folder only; may be repeated")
       ->check([](const std::string& root) {
@@ -66,26 +52,16 @@ void AddFlags(CLI::App* app, Flags* flags) {
   app->add_option("--max-jobs-per-submitter", flags->max_jobs_per_submitter,
                   "Jobs of one submitter that have not ended")
       ->check(CLI::Range(1, 1000));
-  app->add_option("--log-level", flags->log_level, "debug, info, warning or error");
   AddServerFlags(app, &flags->server);
   app->remove_option(app->get_option("--advertise"));  // nobody is told of the coordinator
   AddTlsFlags(app, &flags->tls);
 }
 
-absl::StatusOr<std::unique_ptr<Store>> OpenLedger(const std::string& state_dir) {
-  std::error_code error;
-  std::filesystem::create_directories(state_dir, error);
-  if (error) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("--state-dir ", state_dir, ": ", error.message()));
-  }
-  return Store::Open(absl::StrCat(state_dir, "/ledger.db"));
-}
-
 // Everything that lives as long as the process; made in order, stopped in reverse.
 absl::Status Run(const Flags& flags, StopSignal& stop) {
   LEAP_RETURN_IF_ERROR(CheckTlsFiles(flags.tls));
-  LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store, OpenLedger(flags.state_dir));
+  LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store,
+                        Store::Open(absl::StrCat(flags.program.state_dir, "/ledger.db")));
   LEAP_ASSIGN_OR_RETURN(
       const std::unique_ptr<Metrics> metrics,
       Metrics::Start(flags.server.ToMetricsOptions(kInCoordinator, LEAP_VERSION)));
@@ -106,7 +82,7 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> server,
                         RpcServer::Start(server_options, {agents.get(), jobs.get()}));
   LogInfo("started", {{"listen", server->address()},
-                      {"state_dir", flags.state_dir},
+                      {"state_dir", flags.program.state_dir},
                       {"incarnation", Hex64(options.cluster.incarnation)}});
   stop.Wait();
   LogInfo("stopping");
@@ -120,23 +96,13 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
 int Main(int argc, char** argv) {
   Flags flags;
   flags.server.listen = "127.0.0.1:7070";
-  CLI::App app("leap-coordinator");
+  CLI::App app("Forms groups, dispatches speculation, decides about leaps, keeps the ledger.",
+               "leap-coordinator");
   AddFlags(&app, &flags);
-  if (const std::optional<int> code = ParseFlags(&app, argc, argv)) return *code;
-  if (flags.state_dir.empty()) flags.state_dir = DefaultStateDir();
-  const absl::StatusOr<LogLevel> level = ParseLogLevel(flags.log_level);
-  if (!level.ok()) {
-    std::cerr << "leap-coordinator: " << level.status().message() << "\n";
-    return 2;
-  }
   // Debian's Abseil looks for deadlocks at every lock, in gRPC's code too: a fifteenth of our CPU.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  StopSignal stop;
-  InitLogging("leap-coordinator", *level);
-  const absl::Status status = Run(flags, stop);
-  if (status.ok()) return 0;
-  std::cerr << "leap-coordinator: " << status.message() << "\n";
-  return absl::IsInvalidArgument(status) ? 2 : 1;
+  return RunProgram(&app, argc, argv, flags.program,
+                    [&flags](StopSignal& stop) { return Run(flags, stop); });
 }
 
 }  // namespace

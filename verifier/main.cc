@@ -1,14 +1,8 @@
 // leap-verifier: spare capacity that scores leaps for a coordinator. See --help.
 //
-// Exit codes: 0 stopped as asked; 1 an error while running; 2 flags that cannot work.
+// Exit codes: service/program.h.
 
-#include <unistd.h>
-
-#include <algorithm>
-#include <cstdlib>
-#include <filesystem>
 #include <functional>
-#include <iostream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -16,12 +10,10 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/log.h"
-#include "base/signals.h"
 #include "base/status_macros.h"
 #include "engine/group.h"
 #include "engine/path_roots.h"
@@ -31,6 +23,7 @@
 #include "service/auth.h"
 #include "service/flags.h"
 #include "service/metrics.h"
+#include "service/program.h"
 #include "service/server.h"
 #include "service/snapshot_client.h"
 #include "service/snapshot_server.h"
@@ -50,86 +43,44 @@ namespace {
 constexpr absl::Duration kGoodbye = absl::Seconds(2);
 
 struct Flags {
-  std::string name;
-  std::string state_dir;
-  std::string log_level = "info";
-  std::vector<std::string> path_roots;
-  std::string bind_host;
+  ProgramFlags program;
+  AgentFlags agent;
   int nice = 0;
   TlsFiles tls;
   ServerFlags server;
   ChannelFlags channel;
 };
 
-std::string DefaultName() {
-  char host[256] = {};
-  if (gethostname(host, sizeof(host) - 1) != 0) host[0] = '\0';
-  return absl::StrCat(host[0] == '\0' ? "verifier" : host, "-v", getpid());
-}
-
-std::string DefaultStateDir() {
-  if (const char* home = std::getenv("XDG_STATE_HOME")) return absl::StrCat(home, "/leap");
-  if (const char* home = std::getenv("HOME")) return absl::StrCat(home, "/.local/state/leap");
-  return "/tmp/leap";
-}
-
 void AddFlags(CLI::App* app, Flags* flags) {
-  app->description("Scores leaps for a coordinator; comes and goes at will.");
-  app->set_version_flag("--version", std::string("leap-verifier ") + LEAP_VERSION);
-  app->add_option("--name", flags->name, "Stable name of this agent (default: HOST-vPID)");
-  app->add_option("--state-dir", flags->state_dir,
-                  "Folder for the token cache (default: $XDG_STATE_HOME/leap)");
+  AddProgramFlags(app, LEAP_VERSION, "the token cache", &flags->program);
+  AddAgentFlags(app, "verifier",
+                "Stand in for a lost main worker; the name or address of this machine that the "
+                "ranks can reach, as for leap-worker (default: only score)",
+                &flags->agent);
   app->add_option("--nice", flags->nice,
                   "Niceness of the scoring thread; 10 lets training on the same machine go first")
       ->check(CLI::Range(0, 19));
-  app->add_option("--bind-host", flags->bind_host,
-                  "Stand in for a lost main worker; the name or address of this machine that the "
-                  "ranks can reach, as for leap-worker (default: only score)");
-  app->add_option("--path-root", flags->path_roots,
-                  "Job files may name paths below this folder only, links followed; may be "
-                  "repeated")
-      ->group("Security");
-  app->add_option("--log-level", flags->log_level, "debug, info, warning or error");
   AddChannelFlags(app, &flags->channel);
   AddServerFlags(app, &flags->server);
   AddTlsFlags(app, &flags->tls);
 }
 
-// As in agent.proto.
-absl::Status CheckName(const std::string& name) {
-  const auto allowed = [](char c) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
-  };
-  if (!name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), allowed)) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("--name: expected 1 to 64 of a-z A-Z 0-9 . _ -, saw '", name, "'"));
-}
-
-absl::Status MakeStateDir(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (!error) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat("--state-dir ", path, ": ", error.message()));
-}
-
 // Where the ranks meet if this process gets rank 0; null: it only scores.
 absl::StatusOr<std::unique_ptr<StoreServer>> Rendezvous(const Flags& flags) {
-  if (flags.bind_host.empty()) return nullptr;
-  return StoreServer::Start(flags.bind_host);
+  if (flags.agent.bind_host.empty()) return nullptr;
+  return StoreServer::Start(flags.agent.bind_host);
 }
 
 VerifierOptions OptionsFor(const Flags& flags, const RpcServer& server,
                            const StoreServer* rendezvous) {
-  VerifierOptions options{.name = flags.name,
+  VerifierOptions options{.name = flags.agent.name,
                           .incarnation = NewIncarnation(),
                           .version = LEAP_VERSION,
                           .data_address = server.AdvertisedAddress(flags.server.advertise),
-                          .state_dir = flags.state_dir,
+                          .state_dir = flags.program.state_dir,
                           .nice = flags.nice};
   if (rendezvous != nullptr) {
-    options.store_address = absl::StrCat(flags.bind_host, ":", rendezvous->port());
+    options.store_address = absl::StrCat(flags.agent.bind_host, ":", rendezvous->port());
   }
   return options;
 }
@@ -142,9 +93,9 @@ RankOptions RankOptionsFor(const Flags& flags, const VerifierOptions& options) {
           .version = options.version,
           .data_address = options.data_address,
           .store_address = options.store_address,
-          .bind_host = flags.bind_host,
+          .bind_host = flags.agent.bind_host,
           .state_dir = options.state_dir,
-          .path_roots = flags.path_roots};
+          .path_roots = flags.agent.path_roots};
 }
 
 // Counts what the snapshot client did, and passes its status on.
@@ -171,13 +122,12 @@ ScorerBelow(const std::vector<std::string>& roots) {
 
 // Everything that lives as long as the process; made in order, stopped by Run in reverse.
 absl::Status Run(const Flags& flags, StopSignal& stop) {
-  LEAP_RETURN_IF_ERROR(CheckName(flags.name));
+  LEAP_RETURN_IF_ERROR(CheckAgentName(flags.agent.name));
   LEAP_RETURN_IF_ERROR(CheckTlsFiles(flags.tls));
-  LEAP_RETURN_IF_ERROR(CheckRootsExist(flags.path_roots));
-  if (!flags.bind_host.empty()) {
-    LEAP_RETURN_IF_ERROR(flags.server.CheckBindHost(flags.bind_host));
+  LEAP_RETURN_IF_ERROR(CheckRootsExist(flags.agent.path_roots));
+  if (!flags.agent.bind_host.empty()) {
+    LEAP_RETURN_IF_ERROR(flags.server.CheckBindHost(flags.agent.bind_host));
   }
-  LEAP_RETURN_IF_ERROR(MakeStateDir(flags.state_dir));
   LEAP_ASSIGN_OR_RETURN(const ChannelOptions channel, flags.channel.ToChannelOptions(flags.tls));
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Metrics> metrics,
                         Metrics::Start(flags.server.ToMetricsOptions(kInVerifier, LEAP_VERSION)));
@@ -198,7 +148,7 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
                                 .metrics = metrics.get(),
                                 .clock = &RealClock(),
                                 .fetch = FetchWith(&client, metrics.get()),
-                                .make_scorer = ScorerBelow(flags.path_roots)});
+                                .make_scorer = ScorerBelow(flags.agent.path_roots)});
   RankAgent rank(RankOptionsFor(flags, options), &trained, metrics.get(), &RealClock());
   SpareAgent spare(&agent, &rank);
   AgentSessionOptions session_options{.coordinator = flags.channel.coordinator, .channel = channel};
@@ -206,17 +156,11 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
                         AgentSession::Start(session_options, spare.Callbacks()));
   agent.Attach(session.get());
   rank.Attach(session.get());
-  LogInfo("started", {{"name", flags.name},
+  LogInfo("started", {{"name", flags.agent.name},
                       {"coordinator", flags.channel.coordinator},
                       {"data_address", options.data_address},
                       {"incarnation", Hex64(options.incarnation)}});
-  absl::Status ended;
-  while (!stop.WaitFor(absl::Milliseconds(500)).has_value()) {
-    const AgentSessionInfo info = session->info();
-    if (!info.ended) continue;
-    ended = info.last_error;
-    break;
-  }
+  const absl::Status ended = WaitForStop(*session, stop);
   LogInfo("stopping");
   agent.Detach();
   rank.Detach();
@@ -230,26 +174,10 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
 
 int Main(int argc, char** argv) {
   Flags flags;
-  CLI::App app("leap-verifier");
+  CLI::App app("Scores leaps for a coordinator; comes and goes at will.", "leap-verifier");
   AddFlags(&app, &flags);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;  // --help and --version are errors of status 0
-  }
-  if (flags.name.empty()) flags.name = DefaultName();
-  if (flags.state_dir.empty()) flags.state_dir = DefaultStateDir();
-  const absl::StatusOr<LogLevel> level = ParseLogLevel(flags.log_level);
-  if (!level.ok()) {
-    std::cerr << "leap-verifier: " << level.status().message() << "\n";
-    return 2;
-  }
-  StopSignal stop;
-  InitLogging("leap-verifier", *level);
-  const absl::Status status = Run(flags, stop);
-  if (status.ok()) return 0;
-  std::cerr << "leap-verifier: " << status.message() << "\n";
-  return absl::IsInvalidArgument(status) ? 2 : 1;
+  return RunProgram(&app, argc, argv, flags.program,
+                    [&flags](StopSignal& stop) { return Run(flags, stop); });
 }
 
 }  // namespace
