@@ -103,12 +103,13 @@ absl::StatusOr<TokenEntry> ParseTokenLine(absl::string_view line, const std::str
 absl::StatusOr<std::vector<TokenEntry>> ReadTokens(const std::string& path) {
   struct stat info;
   std::ifstream file(path);
-  if (!file || stat(path.c_str(), &info) != 0 || (info.st_mode & S_IROTH) != 0) {
+  const bool readable = file && stat(path.c_str(), &info) == 0;
+  if (!readable || (info.st_mode & S_IROTH) != 0) {
     return MakeError(
         absl::StatusCode::kInvalidArgument, ErrorReason::kConfigInvalid,
-        absl::StrCat(
-            "token file '", path,
-            "' cannot be read, or can be read by everybody on this machine (chmod o-r it)"));
+        absl::StrCat("token file '", path, "': ",
+                     readable ? "can be read by everybody on this machine; chmod o-r it"
+                              : "cannot be read"));
   }
   std::vector<TokenEntry> tokens;
   std::string line;

@@ -9,6 +9,24 @@
 #include "service/address.h"
 
 namespace leap {
+namespace {
+
+// What CLI11 prints behind the flag's name; empty: an address.
+std::string CheckAddress(const std::string& text) {
+  return std::string(ParseHostPort(text).status().message());
+}
+
+// host or host:port.
+std::string CheckHost(const std::string& text) {
+  const bool host = ParseHostPort(JoinHostPort({.host = text, .port = 1})).ok();
+  const bool number = text.find(':') != text.rfind(':');  // an IPv6 address without its brackets
+  if (ParseHostPort(text).ok() || (host && (number || text.find(':') == std::string::npos))) {
+    return "";
+  }
+  return absl::StrCat("expected host or host:port, saw '", text, "'");
+}
+
+}  // namespace
 
 std::optional<int> ParseFlags(CLI::App* app, int argc, char** argv) {
   try {
@@ -30,12 +48,15 @@ void AddTlsFlags(CLI::App* app, TlsFiles* tls) {
 
 void AddServerFlags(CLI::App* app, ServerFlags* flags) {
   app->add_option("--listen", flags->listen, "host:port to listen at; port 0 takes a free one")
+      ->check(CheckAddress)
       ->capture_default_str();
   app->add_option("--advertise", flags->advertise,
-                  "host or host:port that others dial, if not the one above");
+                  "host or host:port that others dial, if not the one above")
+      ->check(CheckHost);
   app->add_option("--port-file", flags->port_file, "Write the bound port here");
   app->add_option("--metrics-listen", flags->metrics_listen,
-                  "host:port for Prometheus (GET /metrics); none by default");
+                  "host:port for Prometheus (GET /metrics); none by default")
+      ->check(CheckAddress);
   app->add_option("--metrics-port-file", flags->metrics_port_file,
                   "Write the bound metrics port here");
   app->add_option("--token-file", flags->token_file,
@@ -84,6 +105,7 @@ absl::Status ServerFlags::CheckBindHost(const std::string& bind_host) const {
 
 void AddChannelFlags(CLI::App* app, ChannelFlags* flags) {
   app->add_option("--coordinator", flags->coordinator, "host:port of leap-coordinator")
+      ->check(CheckAddress)
       ->envname("LEAP_COORDINATOR")
       ->capture_default_str();
   app->add_option("--token-path", flags->token_path,

@@ -74,6 +74,20 @@ TEST(Flags, ExitWithZeroAfterHelpAndTwoAfterAMistake) {
   EXPECT_EQ(Parse({"--listen"}).code, 2);
 }
 
+TEST(Flags, RefuseWhatIsNoAddressBeforeAnythingStarts) {
+  for (const char* flag : {"--listen", "--metrics-listen", "--coordinator"}) {
+    for (const char* bad : {"nowhere", "host:99999", "host:", "a b:1"}) {
+      EXPECT_EQ(Parse({flag, bad}).code, 2) << flag << " " << bad;
+    }
+  }
+  for (const char* bad : {"a b", "host:99999", "host:x"}) {
+    EXPECT_EQ(Parse({"--advertise", bad}).code, 2) << bad;
+  }
+  for (const char* good : {"host", "host:81", "::1", "[::1]:81", "10.0.0.1"}) {
+    EXPECT_EQ(Parse({"--advertise", good}).code, std::nullopt) << good;
+  }
+}
+
 TEST(Flags, TakeTheTokenFromAFileOrTheEnvironment) {
   TestDir dir;
   Parsed parsed = Parse({"--token-path", dir.Write("token", "from-the-file\n")});
