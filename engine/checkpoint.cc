@@ -96,6 +96,8 @@ std::vector<NamedTensor> LeapState(const CheckpointData& data) {
 CheckpointState StateOf(const CheckpointData& data) {
   CheckpointState state;
   state.position = data.position;
+  state.job = data.job;
+  state.epoch = data.epoch;
   state.seed = data.seed;
   state.digests["weights"] = DigestOfAll(data.weights);
   state.digests["exp_avg"] = DigestOfAll(data.exp_avg);
@@ -262,6 +264,8 @@ absl::StatusOr<CheckpointData> ReadFolder(const std::string& folder) {
   LEAP_ASSIGN_OR_RETURN(const CheckpointState state, ReadState(folder));
   CheckpointData data;
   data.position = state.position;
+  data.job = state.job;
+  data.epoch = state.epoch;
   data.seed = state.seed;
   LEAP_ASSIGN_OR_RETURN(const std::string config, ReadWholeFile(path(kConfigFile), kMaxJsonBytes));
   LEAP_ASSIGN_OR_RETURN(data.config, ParseModelConfig(config, path(kConfigFile)));
@@ -301,12 +305,28 @@ absl::Status Offering(const absl::Status& status, const std::string& path) {
       metadata);
 }
 
+// A group that was given up trains on until it hears so; what the next one has written stays.
+absl::Status CheckEpoch(const std::string& dir, const CheckpointData& data) {
+  for (const std::string& folder : ListCheckpoints(dir)) {
+    const auto text = ReadWholeFile(absl::StrCat(folder, "/", kStateFile), kMaxJsonBytes);
+    if (!text.ok()) continue;
+    const absl::StatusOr<CheckpointState> state = ParseCheckpointState(*text);
+    if (!state.ok() || state->job != data.job || state->epoch <= data.epoch) continue;
+    return MakeError(
+        absl::StatusCode::kFailedPrecondition, ErrorReason::kStaleEpoch,
+        absl::StrCat(folder, " is of epoch ", state->epoch, " of ", data.job, ", this one of ",
+                     data.epoch, ": another group trains now; this one was given up and ends"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> WriteCheckpointWith(FileOps& ops, const std::string& dir,
                                                 const CheckpointData& data, int64_t keep) {
   const WeightLayout layout = LayoutOf(data.config);
   LEAP_RETURN_IF_ERROR(CheckSizes(data, layout));
+  LEAP_RETURN_IF_ERROR(CheckEpoch(dir, data));
   const std::string final_path = absl::StrCat(dir, "/", kFolderPrefix, data.position.step);
   const std::string temporary = absl::StrCat(final_path, ".tmp-", Hex64(NewIncarnation()));
   absl::Status status = ops.MakeFolder(temporary);

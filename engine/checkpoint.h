@@ -40,6 +40,8 @@ struct TrainPosition {
 
 struct CheckpointData {
   TrainPosition position;
+  std::string job;  // whose group wrote it, in which epoch; empty, 0: not known
+  uint64_t epoch = 0;
   uint64_t seed = 0;
   ModelConfig config;
   std::vector<float> weights, exp_avg, exp_avg_sq;
@@ -50,9 +52,10 @@ struct CheckpointData {
 
 // Returns the path of the finished folder. `dir` is made if it is not there; a checkpoint of the
 // same step is replaced. Whatever goes wrong, what was in `dir` before can still be read.
-// ResourceExhausted: the disk is full. Afterwards what an earlier crash left behind is removed, and
-// older checkpoints beyond `keep` (at least 1, this one counted); those of a later step are left
-// alone. A failure of that is logged and not returned.
+// ResourceExhausted: the disk is full. FailedPrecondition, STALE_EPOCH: a later epoch of the same
+// job has written to `dir`, so this group was given up, and nothing is written. Afterwards what an
+// earlier crash left behind is removed, and older checkpoints beyond `keep` (at least 1, this one
+// counted); those of a later step are left alone. A failure of that is logged and not returned.
 absl::StatusOr<std::string> WriteCheckpoint(const std::string& dir, const CheckpointData& data,
                                             int64_t keep);
 

@@ -60,6 +60,11 @@ absl::Status ParsePosition(const Json& json, CheckpointState& state) {
   if (json.contains("rollbacks")) {  // not in older ones
     LEAP_ASSIGN_OR_RETURN(position.rollbacks, Count(json, "rollbacks", 0));
   }
+  if (json.contains("job")) {
+    if (!json["job"].is_string()) return Malformed("job: expected a text");
+    state.job = json["job"].get<std::string>();
+    LEAP_ASSIGN_OR_RETURN(state.epoch, Count(json, "epoch", 0));
+  }
   LEAP_ASSIGN_OR_RETURN(position.step, Count(json, "step", 0));
   LEAP_ASSIGN_OR_RETURN(position.data_position, Count(json, "data_position", 0));
   LEAP_ASSIGN_OR_RETURN(position.adam_step, Count(json, "adam_step", 0));
@@ -95,6 +100,8 @@ absl::Status ParseSums(const Json& json, CheckpointState& state) {
 std::string CheckpointStateJson(const CheckpointState& state) {
   const TrainPosition& position = state.position;
   Json json = {{"format", kFormat},
+               {"job", state.job},
+               {"epoch", state.epoch},
                {"rollbacks", position.rollbacks},
                {"step", position.step},
                {"data_position", position.data_position},

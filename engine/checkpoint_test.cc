@@ -47,6 +47,8 @@ CheckpointData Data(int64_t step) {
                        .leaps_applied = 3,
                        .last_leap = 0xfedcba9876543210,
                        .state_base_step = step - 5},
+          .job = "run-1",
+          .epoch = 4,
           .seed = 18446744073709551615u,
           .config = Tiny(),
           .weights = Ramp(size, s),
@@ -58,6 +60,8 @@ CheckpointData Data(int64_t step) {
 
 void ExpectEqual(const CheckpointData& a, const CheckpointData& b) {
   EXPECT_EQ(a.position, b.position);
+  EXPECT_EQ(a.job, b.job);
+  EXPECT_EQ(a.epoch, b.epoch);
   EXPECT_EQ(a.seed, b.seed);
   EXPECT_EQ(LayoutOf(a.config), LayoutOf(b.config));
   EXPECT_EQ(a.weights, b.weights);
@@ -235,6 +239,26 @@ void ExpectRecoverable(const std::string& dir, int64_t finished, int64_t attempt
   ASSERT_OK_AND_ASSIGN(const CheckpointData read, ReadCheckpoint(found[0]));
   ASSERT_TRUE(read.position.step == finished || read.position.step == attempted);
   ExpectEqual(read, Data(read.position.step));
+}
+
+// A group of one, stopped for so long that it was given up, goes on before it hears so.
+TEST_F(CheckpointTest, AGroupThatWasGivenUpReplacesNothingOfTheNext) {
+  Write(300);
+  CheckpointData given_up = Data(300);
+  given_up.epoch = 2;
+  given_up.weights[1] += 1;
+  for (const int64_t step : {200, 300, 400}) {
+    given_up.position.step = step;
+    EXPECT_THAT(WriteCheckpoint(dir_, given_up, 1),
+                AllOf(StatusIs(absl::StatusCode::kFailedPrecondition,
+                               HasSubstr("is of epoch 4 of run-1, this one of 2")),
+                      HasReason(ErrorReason::kStaleEpoch)));
+  }
+  EXPECT_THAT(Names(), ElementsAre("step-300"));
+  ASSERT_OK_AND_ASSIGN(const CheckpointData kept, ReadCheckpoint(dir_ + "/step-300"));
+  ExpectEqual(kept, Data(300));
+  given_up.job = "run-2";  // another run goes on in the folder
+  EXPECT_OK(WriteCheckpoint(dir_, given_up, 1));
 }
 
 // The process dies at each of its operations in turn, and what was not synced is lost in part.

@@ -31,6 +31,7 @@ namespace leap {
 
 struct EpochOptions {
   GroupOptions group;
+  std::string job;
   uint64_t epoch = 0;
   bool live = false;             // this rank holds the job's state from an earlier epoch
   bool from_checkpoint = false;  // nobody does: newest complete checkpoint, else fresh

@@ -145,7 +145,11 @@ absl::Status RankTrainer::TakeSnapshot(bool room) {
 // ---- checkpoints ----
 
 CheckpointData RankTrainer::Checkpoint() {
-  CheckpointData data{.position = position_, .seed = spec_.train.seed, .config = model_->config()};
+  CheckpointData data{.position = position_,
+                      .job = job_,
+                      .epoch = epoch_,
+                      .seed = spec_.train.seed,
+                      .config = model_->config()};
   const size_t n = static_cast<size_t>(size());
   data.weights.resize(n);
   data.exp_avg.resize(n);

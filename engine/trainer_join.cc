@@ -16,6 +16,8 @@ absl::StatusOr<JoinReport> RankTrainer::Join(const EpochOptions& options,
   Leave();
   interrupt_ = std::move(interrupt);
   model_->RenewGradients();
+  job_ = options.job;
+  epoch_ = options.epoch;
   JoinReport report;
   LEAP_ASSIGN_OR_RETURN(group_, model_->device().Join(options.group, interrupt_));
   LEAP_RETURN_IF_ERROR(FindState(options, &report));

@@ -130,6 +130,7 @@ class TrainerTest : public ::testing::Test {
                                      .world_size = static_cast<int>(ranks_.size()),
                                      .timeout = absl::Seconds(20),
                                      .join_timeout = absl::Seconds(20)},
+                           .job = "t",
                            .epoch = epoch_,
                            .live = ranks_[rank]->live,
                            .from_checkpoint = from_checkpoint,

@@ -115,6 +115,7 @@ EpochOptions RankAgent::MakeEpoch(const v1::AssignWorker& assign, const JobSpec&
                    .bind_host = options_.bind_host,
                    .timeout = absl::Seconds(spec.timeouts.collective_seconds),
                    .join_timeout = absl::Seconds(spec.timeouts.epoch_formation_seconds)};
+  options.job = assign.job();
   options.epoch = assign.epoch();
   options.from_checkpoint = assign.from_checkpoint();
   options.checkpoint_path = assign.checkpoint_path();

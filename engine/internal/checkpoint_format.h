@@ -23,6 +23,8 @@ inline constexpr char kStateFile[] = "state.json";
 
 struct CheckpointState {
   TrainPosition position;
+  std::string job;
+  uint64_t epoch = 0;
   uint64_t seed = 0;
   std::map<std::string, FileSummary> files;  // all but state.json
   // By buffer: exp_avg, exp_avg_sq, weights, state.<i>, state_anchor (core/digest.h).

@@ -153,6 +153,8 @@ class RankTrainer final : public Trainer {
   // Training thread.
   std::unique_ptr<Group> group_;
   std::shared_ptr<Interrupt> interrupt_;
+  std::string job_;  // of the epoch, and its number: who writes checkpoints
+  uint64_t epoch_ = 0;
   TrainPosition position_;
   uint64_t applied_since_snapshot_ = 0;
   // Allocated when the epoch begins: this rank's shard, and all shards, each padded to the longest;
