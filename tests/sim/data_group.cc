@@ -69,15 +69,16 @@ World::Condition World::ConditionOf(const DataGroup& group) {
   const std::vector<Process*> here = Here(group);
   if (here.size() < group.members.size()) return Condition::kBroken;
   const bool hanging = std::ranges::any_of(here, [&](Process* process) {
-    return process->stopped_until > timeline_.now() ||
-           process->agent().data_partitioned_until > timeline_.now();
+    const bool cut_off = process->agent().data_partitioned_until > timeline_.now();
+    return process->stopped_until > timeline_.now() || (cut_off && here.size() > 1);
   });
-  return hanging && here.size() > 1 ? Condition::kHanging : Condition::kFine;
+  return hanging ? Condition::kHanging : Condition::kFine;
 }
 
 bool World::Hang(DataGroup& group, void (World::*again)(DataGroup&)) {
   if (group.hanging < 0) group.hanging = timeline_.now();
-  if (timeline_.now() - group.hanging >= kCollectiveTimeout) return false;
+  const bool alone = group.members.size() == 1;  // nobody is left to give up waiting for it
+  if (!alone && timeline_.now() - group.hanging >= kCollectiveTimeout) return false;
   timeline_.After(15 * kMillisecond, [this, &group, again] { (this->*again)(group); });
   return true;
 }

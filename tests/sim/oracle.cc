@@ -64,7 +64,9 @@ void Oracle::Violate(const char* format, ...) {
 // nobody who held the state is left.
 void Oracle::OnRendezvous(const DataGroup& group, const std::vector<Process*>& ranks,
                           const ModelState& newest) {
+  if (GivenUp(group.job, group.epoch)) return;
   Progress& progress = progress_[group.job];
+  progress.epoch = group.epoch;
   const bool excused = rewound_.contains(group.job);
   uint64_t formed = 0;
   for (const auto& [key, row] : world_.disk().epochs) {
@@ -105,13 +107,25 @@ void Oracle::OnReady(const Process& process, const machine::EpochReady& ready) {
   ready_[{ready.job, ready.epoch, name}] = {ready, process.state->leaps};
 }
 
-void Oracle::BeforeBoundary(const DataGroup& group, const std::vector<Process*>& ranks) {
-  Progress& progress = progress_[group.job];
-  if (group.epoch < progress.epoch) {
-    Violate("epoch %d of %s trains after epoch %d did: two groups", Int(group.epoch),
-            group.job.c_str(), Int(progress.epoch));
+// The coordinator gave the group up, and a later one trains. Its ranks cannot know before they hear
+// of it: a stopped process that goes on, say, whose machine closed its session. Nothing that they
+// say counts, so they train in vain; but not for long once they can be told.
+void Oracle::CheckInVain(DataGroup& group, const std::vector<Process*>& ranks) {
+  const Micros now = world_.timeline().now();
+  const bool reachable = std::ranges::any_of(ranks, [&](Process* rank) {
+    const Agent& agent = rank->agent();
+    return world_.cluster() != nullptr && agent.session != 0 && agent.partitioned_until <= now &&
+           agent.slow_until <= now;
+  });
+  if (!reachable || group.told < 0) group.told = reachable ? now : -1;
+  if (reachable && now - group.told > kSecond) {
+    Violate("epoch %d of %s trains on, though epoch %d does and nothing keeps it from hearing so",
+            Int(group.epoch), group.job.c_str(), Int(progress_[group.job].epoch));
   }
-  progress.epoch = group.epoch;
+}
+
+void Oracle::BeforeBoundary(DataGroup& group, const std::vector<Process*>& ranks) {
+  if (GivenUp(group.job, group.epoch)) return CheckInVain(group, ranks);
   const Process* first = nullptr;
   for (const Process* const rank : ranks) {
     if (rank->corrupt) continue;
@@ -128,7 +142,7 @@ void Oracle::AfterBoundary(const DataGroup& group, const std::vector<Process*>& 
   for (Process* const rank : ranks) {
     if (rank->corrupt) continue;
     CheckTrajectory(group.job, *rank->state);
-    progress.complete = *rank->state;
+    if (!GivenUp(group.job, group.epoch)) progress.complete = *rank->state;
   }
 }
 
@@ -136,7 +150,7 @@ void Oracle::AfterMidAir(const DataGroup& group, const std::vector<Process*>& ra
   for (Process* const rank : ranks) {
     if (rank->corrupt) continue;
     CheckTrajectory(group.job, *rank->state);
-    if (rank->ended) progress_[group.job].alone = *rank->state;
+    if (rank->ended && !GivenUp(group.job, group.epoch)) progress_[group.job].alone = *rank->state;
   }
 }
 
@@ -149,6 +163,7 @@ void Oracle::CheckTrajectory(const std::string& job, const ModelState& state) {
 }
 
 void Oracle::OnUndo(const DataGroup& group, const std::vector<Process*>& ranks) {
+  if (GivenUp(group.job, group.epoch)) return;
   const auto row = world_.disk().leaps.find({group.job, group.undo_leap});
   const bool decided =
       row != world_.disk().leaps.end() && row->second.state == LeapState::kRollingBack;
@@ -170,7 +185,11 @@ void Oracle::OnUndo(const DataGroup& group, const std::vector<Process*>& ranks) 
 void Oracle::OnApply(const Process& process, uint64_t leap, uint64_t base, uint64_t candidate) {
   if (process.corrupt) return;
   const auto found = world_.disk().leaps.find({process.job(), leap});
-  if (found == world_.disk().leaps.end() || found->second.state != LeapState::kCommitted) {
+  const bool known = found != world_.disk().leaps.end();
+  const bool in_vain = GivenUp(process.job(), process.epoch());  // the next epoch settled it
+  const bool decided = known && (found->second.state == LeapState::kCommitted ||
+                                 (in_vain && found->second.state == LeapState::kExpired));
+  if (!decided) {
     return Violate("leap %d of %s is applied, and its COMMIT is not in the ledger", Int(leap),
                    process.job().c_str());
   }

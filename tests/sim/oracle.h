@@ -35,7 +35,7 @@ class Oracle {
                     const ModelState& newest);
   void OnReady(const Process& process, const machine::EpochReady& ready);
   // Before and after a boundary that all members reached.
-  void BeforeBoundary(const DataGroup& group, const std::vector<Process*>& ranks);
+  void BeforeBoundary(DataGroup& group, const std::vector<Process*>& ranks);
   void AfterBoundary(const DataGroup& group, const std::vector<Process*>& ranks);
   // Of a boundary that only these members completed.
   void AfterMidAir(const DataGroup& group, const std::vector<Process*>& ranks);
@@ -65,6 +65,10 @@ class Oracle {
   void AtEnd();
 
  private:
+  bool GivenUp(const std::string& job, uint64_t epoch) {
+    return epoch < progress_[job].epoch;  // a later one has met
+  }
+  void CheckInVain(DataGroup& group, const std::vector<Process*>& ranks);
   void CheckTrajectory(const std::string& job, const ModelState& state);
   void CheckLeapsAtEnd(const std::string& job);
   void CheckEpochRow(const machine::EpochRecord& row);
@@ -81,7 +85,7 @@ class Oracle {
   void CheckSend(const std::string&, const Message&) {}
 
   struct Progress {       // of one job
-    uint64_t epoch = 0;   // highest in which a boundary was reached
+    uint64_t epoch = 0;   // newest that met
     ModelState complete;  // state after the last boundary that all members completed
     ModelState alone;     // of members that ended with a step that not all completed
     std::map<std::tuple<int, int64_t, uint64_t>, uint64_t>

@@ -100,6 +100,7 @@ struct DataGroup {
   bool meeting = false;        // all have joined
   bool over = false;
   Micros hanging = -1;  // since when a collective hangs
+  Micros told = -1;     // it was given up: since when nothing keeps it from hearing so
 };
 
 struct JobPlan {
