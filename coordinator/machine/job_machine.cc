@@ -162,6 +162,9 @@ void JobMachine::End(JobState state, std::string reason, std::vector<uint64_t> c
   if (ended() || ending_.has_value()) return;
   ending_ =
       Ending{.state = state, .reason = std::move(reason), .correlations = std::move(correlations)};
+  // In one transaction: a crash after it leaves no leap open in an ended job. What a person asked
+  // for may yet not happen (OnDurable).
+  if (ending_->correlations.empty()) leaps_->OnJobEnded(batch);
   ProposeEnd(batch);
 }
 

@@ -174,7 +174,8 @@ void LeapMachine::OnOutcome(const Agent& agent, const LeapOutcome& outcome, Batc
 }
 
 void LeapMachine::OnRankEnded(const JobEnded& ended, Batch& batch) {
-  if (!flight_.has_value() || flight_->preparing()) return;
+  if (!flight_.has_value()) return;
+  if (flight_->preparing()) return Abort("training ended before every rank had voted", batch);
   const uint64_t leap = flight_->leap().leap;
   const LeapOutcome outcome{.leap = leap, .rank = ended.rank, .applied = ended.last_leap == leap};
   Settle(flight_->Count(outcome, core_.group.world_size()), batch);
