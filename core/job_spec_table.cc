@@ -209,7 +209,8 @@ const std::vector<Field>& JobTable() {
        InWorkers<&WorkersSpec::min_replicas>,
        Between(1, 4096),
        {},
-       "Go on with as few after a loss for which no replacement is found."},
+       "Go on with as few after a loss for which no replacement is found; workers that come "
+       "later are let in."},
       {"spec.verifiers.min_replicas",
        InVerifiers<&VerifiersSpec::min_replicas>,
        Between(0, 4096),

@@ -223,7 +223,7 @@ std::vector<MetricDef> FailureMetrics() {
        kInCoordinator,
        {{"cause",
          {"start", "worker-lost", "goodbye", "collective-failed", "corrupt", "formation-failed",
-          "rollback", "restart", "other"}}}},
+          "rollback", "grown", "restart", "other"}}}},
       {Metric::kRecoverySeconds,
        "leap_recovery_duration_seconds",
        kHistogram,

@@ -71,7 +71,7 @@ enum class Metric {
                          // "ok" | "failed" | "refused" | "lost" | "late" | "superseded"
   kAudits,               // counter [verdict]: AuditVerdictName
   kEpochs,   // counter [cause]: "start" | "worker-lost" | "goodbye" | "collective-failed" |
-             // "corrupt" | "formation-failed" | "rollback" | "restart"
+             // "corrupt" | "formation-failed" | "rollback" | "grown" | "restart"
   kRefused,  // counter [what]: kind of a stale or refused message ("prepare-vote", "hello", ...)
   kDeviceSeconds,    // counter [role]: "worker" | "verifier"
   kQuarantines,      // counter [cause]: "nan" | "digest" | "length" | "range" |

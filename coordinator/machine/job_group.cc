@@ -37,7 +37,7 @@ void JobMachine::CheckFormed(Batch& batch) {
   }
   if (group.Healthy(batch.agents(), batch.now(), core_.lease())) {
     if (std::exchange(wait_, std::nullopt).has_value()) ShowState(batch);
-    return;
+    return CheckSize(batch);
   }
   CheckFinished(batch);
   if (finished_ != absl::InfiniteFuture()) return;
@@ -50,6 +50,25 @@ void JobMachine::CheckFormed(Batch& batch) {
     return ShowState(batch);
   }
   MarkLost(decision, batch);
+}
+
+// Makes place for workers that came after the group had to go on with fewer. Not in the middle of a
+// leap, while paused, or when a rank has already trained to the end.
+void JobMachine::CheckSize(Batch& batch) {
+  const Group& group = core_.group;
+  const bool busy = core_.record.paused || leaps_->InFlight() ||
+                    std::ranges::any_of(group.members(), &GroupMember::ended);
+  if (busy || !OptionsOfMembership(batch).replace) return;
+  const absl::Duration lease = absl::Seconds(batch.options().lease_seconds);
+  const std::string reason = DecideGrow(
+      batch.now(),
+      {.world_size = group.world_size(),
+       .replicas = static_cast<int>(core_.spec().workers.replicas),
+       .idle_workers =
+           static_cast<int>(batch.agents().Idle(Role::kWorker, batch.now(), lease, true).size()),
+       .formed = group.formed_time},
+      batch.options().grow_after);
+  if (!reason.empty()) Break("grown", reason, batch);
 }
 
 void JobMachine::CheckForming(Batch& batch) {

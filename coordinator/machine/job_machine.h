@@ -96,6 +96,7 @@ class JobMachine {
   void CheckGroup(Batch& batch);
   void CheckFormed(Batch& batch);
   void CheckForming(Batch& batch);
+  void CheckSize(Batch& batch);
   void TryForm(Batch& batch);
   MembershipState StateOfMembership(Batch& batch, std::map<std::string, Agent*>& spares) const;
   MembershipOptions OptionsOfMembership(const Batch& batch) const;

@@ -217,4 +217,11 @@ BreakDecision DecideBreak(absl::Time now, const StandingEpoch& epoch,
   return decision;
 }
 
+std::string DecideGrow(absl::Time now, const SmallEpoch& epoch, absl::Duration grow_after) {
+  const int grown = std::min(epoch.replicas, epoch.world_size + epoch.idle_workers);
+  if (grown <= epoch.world_size || now - epoch.formed < grow_after) return "";
+  return absl::StrCat("grows from ", epoch.world_size, " to ", grown, " of ", epoch.replicas,
+                      " main workers: ", grown - epoch.world_size, " came free");
+}
+
 }  // namespace leap::machine

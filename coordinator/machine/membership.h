@@ -97,4 +97,15 @@ struct BreakDecision {
 BreakDecision DecideBreak(absl::Time now, const StandingEpoch& epoch,
                           absl::Duration collective_grace, bool guard = true);
 
+// An epoch that stands with fewer ranks than the job asks for, and idle workers: why it should make
+// place for them now; empty: not yet, or never. A new epoch costs a moment of training, so it has
+// to stand for `grow_after` first: workers that come one by one are let in together.
+struct SmallEpoch {
+  int world_size = 0;
+  int replicas = 0;
+  int idle_workers = 0;
+  absl::Time formed = absl::InfinitePast();
+};
+std::string DecideGrow(absl::Time now, const SmallEpoch& epoch, absl::Duration grow_after);
+
 }  // namespace leap::machine

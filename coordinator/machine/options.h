@@ -53,6 +53,8 @@ struct ClusterOptions {
   // While no epoch stands: how long a member with a closed session is waited for if another one is
   // here.
   absl::Duration reconnect_grace = absl::Seconds(1);
+  // How long an epoch with too few ranks stands before it makes place for workers that came.
+  absl::Duration grow_after = absl::Seconds(10);
   // Pause before an epoch is tried again after it failed to form: doubled from the first to the
   // second.
   absl::Duration formation_retry_min = absl::Milliseconds(100);

@@ -64,6 +64,29 @@ class WorkerLoss(unittest.TestCase):
             again = c.submit(c.spec(**QUIET, workers={"replicas": 1}))  # what was lost or stood in is of use again
             c.wait(again)
 
+    def test_without_a_spare_fewer_go_on_and_who_comes_is_let_in(self):
+        with cluster.Cluster() as c:
+            c.start(workers=2)
+            job = c.submit(c.spec(**cluster.merge(QUIET, {"train": {"steps": 1000000}})))
+            c.wait_step(job, 50)
+            c.processes["w1"].kill()
+            self.assertEqual(self.members(c, job, 1), {"w0"})
+            step = int(c.job(job)["progress"]["step"])
+            c.wait_step(job, step + 20)
+            c.add("worker", "w1")
+            self.assertEqual(self.members(c, job, 2), {"w0", "w1"})
+            step = int(c.job(job)["progress"]["step"])
+            c.wait_step(job, step + 20)
+            self.assertEqual(int(c.job(job)["epoch"]), 3)
+            c.ctl("cancel", job)
+
+    def members(self, c, job, count):
+        """Who trains, as soon as it is so many."""
+        def training():
+            now = c.job(job)
+            return now["state"] == "RUNNING" and len(now["members"]) == count and now["members"]
+        return {member["agent"] for member in cluster.wait_until(training, 60, f"not {count} members")}
+
     def test_killed(self):
         self.check(signal.SIGKILL, "kill")
 

@@ -19,6 +19,7 @@ void World::StartCoordinator() {
       .heartbeat_seconds = 0.25,
       .lease_seconds = 1,
       .reconnect_grace = absl::Milliseconds(300),
+      .grow_after = absl::Milliseconds(700),
       .formation_retry_min = absl::Milliseconds(50),
       .formation_retry_max = absl::Seconds(1),
       .persist_retry = absl::Milliseconds(300),
