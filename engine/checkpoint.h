@@ -35,6 +35,7 @@ struct TrainPosition {
   int64_t leaps_applied = 0;
   uint64_t last_leap = 0;
   int64_t state_base_step = -1;  // snapshot step that the predictor state belongs to; -1: none
+  double train_loss = 0;         // of the newest batch, in nats; 0 before the first
   auto operator<=>(const TrainPosition&) const = default;
 };
 

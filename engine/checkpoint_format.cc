@@ -70,6 +70,10 @@ absl::Status ParsePosition(const Json& json, CheckpointState& state) {
   LEAP_ASSIGN_OR_RETURN(position.adam_step, Count(json, "adam_step", 0));
   LEAP_ASSIGN_OR_RETURN(position.leaps_applied, Count(json, "leaps_applied", 0));
   LEAP_ASSIGN_OR_RETURN(position.state_base_step, Count(json, "state_base_step", -1));
+  const auto loss = json.find("train_loss");  // not in older ones
+  position.train_loss = loss != json.end() && loss->is_number()
+                            ? loss->get<double>()
+                            : std::numeric_limits<double>::quiet_NaN();
   LEAP_ASSIGN_OR_RETURN(position.last_leap, Hex(json, "last_leap"));
   LEAP_ASSIGN_OR_RETURN(state.seed, Hex(json, "seed"));
   return absl::OkStatus();
@@ -109,6 +113,7 @@ std::string CheckpointStateJson(const CheckpointState& state) {
                {"leaps_applied", position.leaps_applied},
                {"last_leap", Hex64(position.last_leap)},
                {"state_base_step", position.state_base_step},
+               {"train_loss", position.train_loss},
                {"seed", Hex64(state.seed)},
                {"files", Json::object()},
                {"digests", Json::object()},

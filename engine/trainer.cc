@@ -89,7 +89,7 @@ absl::StatusOr<std::vector<int64_t>> RankTrainer::WaitVote(const Ticket& ticket,
 absl::StatusOr<StepReport> RankTrainer::Step() {
   return Fenced("training step", [this]() -> absl::StatusOr<StepReport> {
     const absl::Time start = Now();
-    StepReport report{.loss = loss_};
+    StepReport report{.loss = position_.train_loss};
     report.done = position_.step >= spec_.train.steps;
     if (report.done) return report;
     const at::Tensor vote = MyVote(/*may_leap=*/true);
@@ -100,7 +100,7 @@ absl::StatusOr<StepReport> RankTrainer::Step() {
       model_->RenewGradients();
       return loss.status();
     }
-    report.loss = loss_ = *loss;
+    report.loss = *loss;
     ShowPosition();
     LEAP_ASSIGN_OR_RETURN(const std::vector<int64_t> agreed, WaitVote(voting, vote));
     LEAP_RETURN_IF_ERROR(Boundary(agreed));
@@ -160,13 +160,14 @@ absl::StatusOr<double> RankTrainer::TrainBatch() {
   ++position_.step;
   ++position_.data_position;
   ++position_.adam_step;
+  position_.train_loss = mean;
   return mean;
 }
 
 // ---- the end ----
 
 absl::StatusOr<FinalReport> RankTrainer::Finish() {
-  FinalReport report{.step = position_.step, .train_loss = loss_};
+  FinalReport report{.step = position_.step, .train_loss = position_.train_loss};
   ring()->Drain();
   report.weights_digest = WeightsDigest();
   if (group_->rank() != 0) return report;

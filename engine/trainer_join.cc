@@ -1,5 +1,6 @@
 // Joining an epoch: the group, and the state that its ranks go on from.
 #include <algorithm>
+#include <bit>
 #include <tuple>
 #include <utility>
 
@@ -124,6 +125,7 @@ absl::StatusOr<std::vector<size_t>> RankTrainer::SyncState(const EpochOptions& o
   mine[kDataPosition] = position_.data_position;
   mine[kAdamStep] = position_.adam_step;
   mine[kLastLeap] = static_cast<int64_t>(position_.last_leap);
+  mine[kTrainLoss] = std::bit_cast<int64_t>(position_.train_loss);
   mine[kDigest] = static_cast<int64_t>(WeightsDigest());
   LEAP_ASSIGN_OR_RETURN(const auto all, group_->GatherInts(mine));
   const auto version = [&all](size_t r) {
@@ -150,7 +152,8 @@ absl::StatusOr<std::vector<size_t>> RankTrainer::SyncState(const EpochOptions& o
                             .data_position = all[source][kDataPosition],
                             .adam_step = all[source][kAdamStep],
                             .leaps_applied = all[source][kLeaps],
-                            .last_leap = static_cast<uint64_t>(all[source][kLastLeap])};
+                            .last_leap = static_cast<uint64_t>(all[source][kLastLeap]),
+                            .train_loss = std::bit_cast<double>(all[source][kTrainLoss])};
   *recovered_from = absl::StrCat("peer rank ", source);
   return holders;
 }

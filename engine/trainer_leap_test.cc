@@ -157,7 +157,11 @@ TEST_F(LeapTest, IsUndoneOnAllRanksToTheLastBit) {
     EXPECT_EQ(rank->joined.recovered_from, "the state before leap 3");
     EXPECT_EQ(rank->joined.undo_problem, "");
     EXPECT_EQ(rank->joined.position,
-              (TrainPosition{.rollbacks = 1, .step = 6, .data_position = 6, .adam_step = 6}));
+              (TrainPosition{.rollbacks = 1,
+                             .step = 6,
+                             .data_position = 6,
+                             .adam_step = 6,
+                             .train_loss = rank->joined.position.train_loss}));
   }
   EXPECT_THAT(ListCheckpoints(folder_ + "/checkpoints/t"), ElementsAre(HasSubstr("step-6")))
       << "the one of step 9 had the leap";

@@ -94,6 +94,24 @@ TEST_F(TrainerTest, NewestStateWins) {
   EXPECT_EQ(FinalDigests(), std::vector<uint64_t>(2, expected));
 }
 
+TEST_F(TrainerTest, WhoComesAfterTheLastStepKnowsItsLoss) {
+  const JobSpec spec = Spec("{enabled: false}", 4, 4);
+  StartAll(2, spec);
+  JoinAll(true);
+  Train(spec.train.steps);
+  const double loss = ranks_[0]->trainer->position().train_loss;
+  EXPECT_GT(loss, 0);
+  (void)FinalDigests();
+  Start(0, spec);
+  JoinAll(false);
+  EXPECT_EQ(ranks_[0]->joined.recovered_from, "peer rank 1");
+  EXPECT_EQ(ranks_[0]->joined.position.train_loss, loss);
+  StartAll(1, spec);
+  JoinAll(true);
+  EXPECT_THAT(ranks_[0]->joined.recovered_from, HasSubstr("step-4"));
+  EXPECT_EQ(ranks_[0]->joined.position.train_loss, loss);
+}
+
 TEST_F(TrainerTest, ResumesFromACheckpointExactly) {
   const JobSpec spec = Spec("{policy: \"off\"}", 12, 5);
   const uint64_t expected = Undisturbed(2, spec);

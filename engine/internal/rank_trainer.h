@@ -9,7 +9,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -44,6 +43,7 @@ enum PositionColumn {
   kDataPosition,
   kAdamStep,
   kLastLeap,
+  kTrainLoss,
   kDigest,
   kPositionColumns
 };
@@ -174,7 +174,6 @@ class RankTrainer final : public Trainer {
     std::vector<std::vector<float>> buffers;
     std::vector<float> anchor;
   } saved_state_;
-  double loss_ = std::numeric_limits<double>::quiet_NaN();
 
   std::atomic<bool> paused_{false};
   std::atomic<bool> checkpoint_wanted_{false};

@@ -20,13 +20,13 @@ import argparse
 import collections
 import contextlib
 import heapq
-import os
 import pathlib
 import random
 import shutil
 import signal
 import sqlite3
 import sys
+import tempfile
 import time
 import traceback
 
@@ -165,9 +165,8 @@ class Chaos:
 
 def keep(folder, name):
     """Where a copy of a cluster's folder stays when the cluster is gone."""
-    kept = folder.with_name(name)
-    shutil.copytree(folder, kept, symlinks=True)
-    return kept
+    kept = tempfile.mkdtemp(prefix=f"{name}-", dir=folder.parent)
+    return shutil.copytree(folder, kept, symlinks=True, dirs_exist_ok=True)
 
 
 class Round:
@@ -272,7 +271,7 @@ class Round:
 
     def keep(self, c):
         (c.folder / "plan.txt").write_text("\n".join([self.command(), *self.plan()]) + "\n")
-        return keep(c.folder, f"leap-chaos-{self.seed}-{self.kind}-{os.getpid()}")
+        return keep(c.folder, f"leap-chaos-{self.seed}-{self.kind}")
 
 
 def parse():

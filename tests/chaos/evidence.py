@@ -203,7 +203,7 @@ def measure(options, spares, dice):
                 bad += [f"{row.name}, {row.how}: {sentence}" for sentence in wrong]
             lines.append(line(row, spares, options.tries, said))
         if bad:
-            bad.append(f"kept: {chaos.keep(c.folder, f'leap-evidence-{os.getpid()}')}")
+            bad.append(f"kept: {chaos.keep(c.folder, 'leap-evidence')}")
     return lines, bad
 
 

@@ -151,6 +151,7 @@ class Cluster:
 
     def start_coordinator(self, *arguments):
         host = self.host("coordinator")
+        (self.folder / "coordinator" / "port").unlink(missing_ok=True)  # of the one before: this one is not up yet
         self.launch("coordinator", program("leap-coordinator"), "--listen", self.address or f"{host}:0", "--port-file",
                     "port", "--state-dir", self.folder / "state", *self.server_flags, *arguments)
         self.address = f"{host}:{self.port_of('coordinator')}"
