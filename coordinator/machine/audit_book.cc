@@ -4,10 +4,29 @@
 
 namespace leap::machine {
 
-bool AuditBook::Begin(uint64_t leap, int64_t target_position, double base_loss) {
+bool AuditBook::Begin(const OpenAudit& audit) {
   if (open_.size() >= kMaxOpen) return false;
-  open_.push_back({.leap = leap, .target_position = target_position, .base_loss = base_loss});
+  open_.push_back(audit);
   return true;
+}
+
+std::vector<OpenAudit> AuditBook::TakeStartable(int ahead) {
+  auto training = std::ranges::count_if(
+      open_, [](const OpenAudit& audit) { return audit.started && !audit.fork_loss.has_value(); });
+  std::vector<OpenAudit> startable;
+  for (OpenAudit& audit : open_) {
+    if (audit.started || (training >= ahead && !audit.main_loss.has_value())) continue;
+    audit.started = true;
+    ++training;
+    startable.push_back(audit);
+  }
+  return startable;
+}
+
+bool AuditBook::Awaits(int64_t data_position) const {
+  return std::ranges::any_of(open_, [&](const OpenAudit& audit) {
+    return audit.target_position == data_position && !audit.main_loss.has_value();
+  });
 }
 
 void AuditBook::ForkScored(uint64_t leap, double loss) {

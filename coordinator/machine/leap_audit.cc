@@ -1,4 +1,5 @@
 // Whether a leap lasted: the retained-gain audit, and the undoing of a leap that did harm.
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -26,9 +27,22 @@ void LeapMachine::OpenAudit(const LeapRecord& leap, Batch& batch) {
                 Severity::kWarning);
     return;
   }
-  const int64_t target = base->record.data_position + 2 * spec.interval_steps;
-  if (!audits_.Begin(leap.leap, target, base->record.gate_loss)) return;
-  board_.Add({.kind = Task::Kind::kAudit, .base_step = leap.base_step, .leap = leap.leap});
+  if (audits_.Begin(
+          {.leap = leap.leap,
+           .target_position = base->record.data_position + kAuditIntervals * spec.interval_steps,
+           .base_loss = base->record.gate_loss,
+           .base_step = leap.base_step})) {
+    StartAudits(batch);
+  }
+}
+
+// One verifier is kept for the baselines, except where the ring forgets the base too soon to wait
+// for one.
+void LeapMachine::StartAudits(Batch& batch) {
+  const int keeps = core_.spec().leap.ring_depth > kAuditIntervals + 1 ? 0 : 1;
+  for (const auto& audit : audits_.TakeStartable(std::max(board_.size() - 1, keeps))) {
+    board_.Add({.kind = Task::Kind::kAudit, .base_step = audit.base_step, .leap = audit.leap});
+  }
   Dispatch(batch);
 }
 

@@ -81,7 +81,7 @@ void LeapMachine::ResyncRank(const Agent& agent, int rank, Batch& batch) {
 
 void LeapMachine::AddVerifier(const Agent& agent, Batch& batch) {
   board_.AddVerifier(agent.name, agent.incarnation, agent.data_address);
-  Dispatch(batch);
+  StartAudits(batch);
 }
 
 void LeapMachine::RemoveVerifier(absl::string_view agent) {
@@ -140,9 +140,9 @@ void LeapMachine::OnSnapshotTaken(const SnapshotTaken& shard, Batch& batch) {
   StartRound(*added.complete, batch);
 }
 
-// The newest snapshot is the one to leap from: what belongs to older ones ends, except audits, and
-// a baseline that is being scored (it is telemetry, and with verifiers slower than Δ nothing would
-// ever be scored otherwise).
+// The newest snapshot is the one to leap from: what belongs to older ones ends, except audits and
+// the baselines that they wait for, and a baseline that is being scored (it is telemetry, and with
+// verifiers slower than Δ nothing would ever be scored otherwise).
 void LeapMachine::Supersede(int64_t newest_step, Batch& batch) {
   if (flight_.has_value() && flight_->preparing()) {
     Abort("superseded: the next snapshot came first", batch);
@@ -155,10 +155,15 @@ void LeapMachine::Supersede(int64_t newest_step, Batch& batch) {
                CancelTask{core_.id(), core_.group.epoch(), dropped.task,
                           absl::StrCat("the snapshot at step ", newest_step, " came first")});
   }
-  board_.DropWaiting([](const WorkItem& item) { return item.kind == Task::Kind::kBaseline; });
+  board_.DropWaiting([this](const WorkItem& item) {
+    const HeldSnapshot* const held = book_.Find(item.base_step);
+    return item.kind == Task::Kind::kBaseline &&
+           (held == nullptr || !audits_.Awaits(held->record.data_position));
+  });
   round_.reset();
+  const LeapSpec& spec = core_.spec().leap;
   for (const uint64_t leap : audits_.TakeMissed(book_.Newest()->record.data_position,
-                                                2 * core_.spec().leap.interval_steps)) {
+                                                spec.ring_depth * spec.interval_steps)) {
     core_.Event(
         batch, "audit-missed",
         absl::StrCat("leap ", leap, ": the main run has no baseline at the step to compare"));
@@ -234,7 +239,7 @@ std::optional<Task> LeapMachine::BuildTask(const WorkItem& item, uint64_t id,
     task.horizon_steps = item.candidate.horizon_steps;
     snapshots = std::max(snapshots, needs_[item.candidate.predictor].snapshots);
   } else if (item.kind == Task::Kind::kAudit) {
-    task.audit_steps = 2 * interval;
+    task.audit_steps = kAuditIntervals * interval;
     snapshots = 1;
   } else {
     task.report = true;
@@ -258,7 +263,8 @@ void LeapMachine::GiveUp(const WorkItem& item, Batch& batch) {
   if (item.kind == Task::Kind::kAudit) {
     audits_.GiveUp(item.leap);
     core_.Event(batch, "audit-given-up",
-                absl::StrCat("leap ", item.leap, ": no verifier could train the fork"),
+                absl::StrCat("leap ", item.leap,
+                             ": no verifier could train the fork before its base was forgotten"),
                 Severity::kWarning);
     return;
   }

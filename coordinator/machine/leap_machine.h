@@ -168,6 +168,7 @@ class LeapMachine {
 
   // Whether it lasted (leap_audit.cc).
   void OpenAudit(const LeapRecord& leap, Batch& batch);
+  void StartAudits(Batch& batch);
   void SettleAudits(Batch& batch);
   void UndoIfHarmful(const SettledAudit& audit, Batch& batch);
   void StartUndoing(const Decision& decision, bool ok, absl::string_view error, Batch& batch);

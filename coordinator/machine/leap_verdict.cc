@@ -103,6 +103,7 @@ void LeapMachine::OnTaskResult(const Agent& agent, const TaskResult& result, Bat
   } else {
     audits_.ForkScored(item->leap, MeanLoss(result.gate_losses));
     SettleAudits(batch);
+    StartAudits(batch);
   }
   Dispatch(batch);
 }
@@ -169,6 +170,7 @@ void LeapMachine::ScoreBaseline(const Agent& agent, const TaskResult& result, Ba
     MaybeJudge(batch);
   }
   SettleAudits(batch);
+  StartAudits(batch);
 }
 
 void LeapMachine::ScoreCandidate(const Agent& agent, const WorkItem& item, const TaskResult& result,
