@@ -230,22 +230,23 @@ void JobMachine::OnTick(Batch& batch) {
   }
   if (queued()) return;
   LoseVerifiers(batch);
-  leaps_->OnTick(batch);
-  HandleAlarm(batch);
+  const bool started = core_.record.start_time != absl::InfinitePast();
   if (finished_ != absl::InfiniteFuture()) {
     const bool quiet = leaps_->Quiet() && !leaps_->InFlight();
-    if (!quiet && batch.now() < finished_ + batch.options().wind_down) return;
-    return End(JobState::kSucceeded, absl::StrCat("reached step ", core_.record.result.step), {},
-               batch);
+    if (quiet || batch.now() >= finished_ + batch.options().wind_down) {
+      End(JobState::kSucceeded, absl::StrCat("reached step ", core_.record.result.step), {}, batch);
+    }
+  } else if (!started && batch.now() >= start_deadline_) {
+    End(JobState::kFailed,
+        absl::StrCat("did not start within timeouts.job_start_seconds: ",
+                     core_.record.state_reason),
+        {}, batch);
+  } else {
+    CheckGroup(batch);
   }
-  const bool started = core_.record.start_time != absl::InfinitePast();
-  if (!started && batch.now() >= start_deadline_) {
-    return End(JobState::kFailed,
-               absl::StrCat("did not start within timeouts.job_start_seconds: ",
-                            core_.record.state_reason),
-               {}, batch);
-  }
-  CheckGroup(batch);
+  if (ending_.has_value()) return;  // what is decided of its leaps stands
+  leaps_->OnTick(batch);
+  HandleAlarm(batch);
 }
 
 void JobMachine::OnDurable(const Decision& decision, bool ok, absl::string_view error,

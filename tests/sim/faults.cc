@@ -179,7 +179,10 @@ void Faults::Inject(uint32_t fault) {
     case kKillWorker:
       return Kill(worker);
     case kStopWorker:
-      if (worker != nullptr) worker->process->stopped_until = until(20, 3000);
+      if (worker != nullptr) {
+        Micros& stopped = worker->process->stopped_until;
+        stopped = std::max(stopped, until(20, 3000));
+      }
       return;
     case kKillVerifier:
       return Kill(verifier);

@@ -165,8 +165,9 @@ void Oracle::CheckTrajectory(const std::string& job, const ModelState& state) {
 void Oracle::OnUndo(const DataGroup& group, const std::vector<Process*>& ranks) {
   if (GivenUp(group.job, group.epoch)) return;
   const auto row = world_.disk().leaps.find({group.job, group.undo_leap});
+  const bool ended = machine::IsEnded(world_.disk().jobs.at(group.job).state);  // cancelled since
   const bool decided =
-      row != world_.disk().leaps.end() && row->second.state == LeapState::kRollingBack;
+      row != world_.disk().leaps.end() && (row->second.state == LeapState::kRollingBack || ended);
   if (!decided && !rewound_.contains(group.job)) {
     return Violate("leap %d of %s is undone, and the decision is not in the ledger",
                    Int(group.undo_leap), group.job.c_str());
