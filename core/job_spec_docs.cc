@@ -274,7 +274,12 @@ constexpr absl::string_view kTrainingFailures =
     "so. The data come again in the same order: what a leap, a machine or chance did is gone, "
     "what the job file does (a learning rate too high) happens again, until the budget is used "
     "up.\n"
-    "* `ignore`: for `nan-loss` the same step is tried again.\n";
+    "* `ignore`: after `nan-loss` the same step is tried again: a fault of the machine may be "
+    "gone, "
+    "what the job file does is not. After a `loss-spike` nothing is done.\n"
+    "* A rule without a limit (budget 0) fails the job, too, when training came to it three times "
+    "in "
+    "a row from the same state with the same workers: nothing changed, and nothing would.\n";
 
 std::string FailurePages() {
   FailureRule rule;

@@ -121,6 +121,8 @@ class JobMachine {
 
   // Training that goes wrong by itself (job_training.cc).
   void TrainingFailed(absl::string_view cause, std::string reason, Batch& batch);
+  // How often in a row training has now come to `cause` from the same state with the same members.
+  int CountInVain(absl::string_view cause);
   // The rule for a loss spike; null: it says ignore.
   const FailureRule* SpikeRule() const;
   void WatchLoss(const Heartbeat& heartbeat, Batch& batch);
@@ -189,6 +191,8 @@ class JobMachine {
   // state; 0: none. Not in the ledger: a restart goes back to the checkpoint.
   uint64_t undo_instead_ = 0;
   SpikeWatch spikes_;
+  std::string in_vain_;  // cause, state and members of the last epoch that training ended
+  int times_in_vain_ = 0;
   std::optional<CheckpointWritten> held_checkpoint_;  // does not count yet
 };
 

@@ -7,6 +7,22 @@
 #include "coordinator/machine/job_machine.h"
 
 namespace leap::machine {
+namespace {
+
+constexpr int kMostInVain = 3;  // of a rule without a limit
+
+}  // namespace
+
+int JobMachine::CountInVain(absl::string_view cause) {
+  const Group& group = core_.group;
+  std::string attempt = absl::StrCat(cause, " ", group.formed_step, " ", group.weights_digest);
+  for (const GroupMember& member : group.members()) {
+    absl::StrAppend(&attempt, " ", member.agent, "/", member.incarnation);
+  }
+  times_in_vain_ = attempt == in_vain_ ? times_in_vain_ + 1 : 1;
+  in_vain_ = std::move(attempt);
+  return times_in_vain_;
+}
 
 void JobMachine::TrainingFailed(absl::string_view cause, std::string reason, Batch& batch) {
   const FailureRule* const rule = FindRule("training", cause);
@@ -17,6 +33,15 @@ void JobMachine::TrainingFailed(absl::string_view cause, std::string reason, Bat
                {}, batch);
   }
   if (!Charge("training", cause, 1, reason, batch)) return;
+  if (CountInVain(cause) == kMostInVain && rule->budget == 0) {
+    return End(
+        JobState::kFailed,
+        absl::StrCat(reason, "; ", kMostInVain, " times in a row training came to this from step ",
+                     core_.group.formed_step,
+                     " with nothing changed, so it would for ever; mend the cause and submit again",
+                     core_.record.checkpoint_path.empty() ? "" : ": the checkpoint stays"),
+        {}, batch);
+  }
   absl::StrAppend(&reason,
                   back ? absl::StrCat("; the run goes back to the checkpoint at step ",
                                       core_.record.checkpoint_step)
