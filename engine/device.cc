@@ -70,6 +70,8 @@ class CudaDevice final : public Device {
 
 }  // namespace
 
+absl::Status Device::PrepareGpu() { return LoadCudaPlugin().status(); }
+
 absl::StatusOr<std::unique_ptr<Device>> Device::Open(const std::string& name) {
   if (name == "cpu") return std::make_unique<HostDevice>();
   if (name == "cuda") {

@@ -26,6 +26,11 @@ class Device {
   static absl::StatusOr<std::unique_ptr<Device>> Open(const std::string& name);
   virtual ~Device() = default;
 
+  // For the begin of a program that is to compute on what jobs ask for: LibTorch takes in a GPU
+  // only before it is first used. Not OK: this process has none, for the reason that Open will
+  // give.
+  static absl::Status PrepareGpu();
+
   // Where LibTorch puts this device's tensors: "cpu", "cuda:0".
   virtual std::string tensors() const = 0;
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -43,6 +44,13 @@ struct Rank {
   std::unique_ptr<Trainer> trainer;  // last: its threads report to the above until it is gone
 };
 
+// Where the jobs of these tests compute, unless they say it themselves
+// (engine/cuda/CMakeLists.txt).
+inline const char* TestDevice() {
+  const char* device = std::getenv("LEAP_TEST_DEVICE");
+  return device == nullptr ? "cpu" : device;
+}
+
 class TrainerTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -73,9 +81,9 @@ class TrainerTest : public ::testing::Test {
         "/config.json}\n  data: {paths: [", folder_,
         "/text.txt], sequence_length_tokens: 16, gate_sequences: 2, report_sequences: 2}\n"
         "  train: {steps: ",
-        steps,
-        ", batch_sequences: 4, lr: 0.003, warmup_steps: 2}\n  workers: {replicas: 2}\n  leap: ",
-        leap, "\n  checkpoint: {every_steps: ", checkpoint_every, "}\n");
+        steps, ", batch_sequences: 4, lr: 0.003, warmup_steps: 2, device: ", TestDevice(),
+        "}\n  workers: {replicas: 2}\n  leap: ", leap,
+        "\n  checkpoint: {every_steps: ", checkpoint_every, "}\n");
     absl::StatusOr<JobSpec> spec = ParseJobSpec(yaml);
     EXPECT_OK(spec);
     return spec.ok() ? *spec : JobSpec();

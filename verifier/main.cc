@@ -15,6 +15,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "engine/device.h"
 #include "engine/group.h"
 #include "engine/path_roots.h"
 #include "rank/agent.h"
@@ -128,6 +129,7 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
   if (!flags.agent.bind_host.empty()) {
     LEAP_RETURN_IF_ERROR(flags.server.CheckBindHost(flags.agent.bind_host));
   }
+  const absl::Status gpu = Device::PrepareGpu();
   LEAP_ASSIGN_OR_RETURN(const ChannelOptions channel, flags.channel.ToChannelOptions(flags.tls));
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Metrics> metrics,
                         Metrics::Start(flags.server.ToMetricsOptions(kInVerifier, LEAP_VERSION)));
@@ -159,6 +161,7 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
   LogInfo("started", {{"name", flags.agent.name},
                       {"coordinator", flags.channel.coordinator},
                       {"data_address", options.data_address},
+                      {"gpu", gpu.ok() ? "ready" : "none"},
                       {"incarnation", Hex64(options.incarnation)}});
   const absl::Status ended = WaitForStop(*session, stop);
   LogInfo("stopping");

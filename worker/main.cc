@@ -14,6 +14,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "engine/device.h"
 #include "engine/group.h"
 #include "engine/path_roots.h"
 #include "rank/agent.h"
@@ -61,6 +62,7 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
   LEAP_RETURN_IF_ERROR(CheckTlsFiles(flags.tls));
   LEAP_RETURN_IF_ERROR(CheckRootsExist(flags.agent.path_roots));
   LEAP_RETURN_IF_ERROR(flags.server.CheckBindHost(flags.agent.bind_host));
+  const absl::Status gpu = Device::PrepareGpu();
   LEAP_ASSIGN_OR_RETURN(const ChannelOptions channel, flags.channel.ToChannelOptions(flags.tls));
   LEAP_ASSIGN_OR_RETURN(const std::unique_ptr<Metrics> metrics,
                         Metrics::Start(flags.server.ToMetricsOptions(kInWorker, LEAP_VERSION)));
@@ -90,6 +92,7 @@ absl::Status Run(const Flags& flags, StopSignal& stop) {
   LogInfo("started", {{"name", flags.agent.name},
                       {"coordinator", flags.channel.coordinator},
                       {"data_address", options.data_address},
+                      {"gpu", gpu.ok() ? "ready" : "none"},
                       {"incarnation", Hex64(options.incarnation)}});
   const absl::Status ended = WaitForStop(*session, stop);
   LogInfo("stopping");
