@@ -20,7 +20,6 @@
 #include "engine/internal/checkpoint_format.h"
 #include "engine/internal/checkpoint_io.h"
 #include "engine/internal/file_ops.h"
-#include "engine/internal/model_config.h"
 #include "engine/internal/safetensors_parts.h"
 #include "engine/safetensors.h"
 

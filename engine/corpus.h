@@ -32,8 +32,6 @@
 
 namespace leap {
 
-inline constexpr int64_t kVocabularySize = 257;
-
 class Corpus {
  public:
   // Errors (CORPUS_INVALID): NotFound (a path matches nothing; names it), InvalidArgument (too

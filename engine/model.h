@@ -2,10 +2,9 @@
 // (tensors are views into it), so that snapshots, shards, digests, collectives and leaps are plain
 // ranges. LibTorch stays behind this header.
 //
-// Order and names of the tensors are Hugging Face GPT-2's ("transformer.wte.weight", ...; c_attn
-// etc. are Conv1D: [in, out]); lm_head is tied to wte. No dropout (a config.json that asks for it
-// is accepted; the log says it is not applied). Deterministic on a CPU for a fixed number of
-// threads.
+// Order and names of the tensors: LayoutOf in core/model_config.h. No dropout (a config.json that
+// asks for it is accepted; the log says it is not applied). Deterministic on a CPU for a fixed
+// number of threads.
 //
 // One thread at a time may call the non-const methods (the training or scoring thread).
 #pragma once
@@ -20,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "core/job_spec.h"
 #include "core/layout.h"
+#include "core/model_config.h"
 #include "engine/shard_copier.h"
 
 namespace at {
@@ -30,23 +30,10 @@ namespace leap {
 
 class Device;
 
-struct ModelConfig {
-  int64_t vocab_size =
-      257;  // padded up in memory only if that is faster; the layout shows the true shape
-  int64_t n_positions = 128;
-  int64_t n_embd = 128;
-  int64_t n_layer = 4;
-  int64_t n_head = 4;
-  double layer_norm_epsilon = 1e-5;
-  double initializer_range = 0.02;
-};
-
 // Preset or config.json of `spec`. Errors name the file, the key, what was expected and seen.
 // `sequence_length` must fit n_positions; vocab_size must hold the byte vocabulary (257).
 absl::StatusOr<ModelConfig> ResolveModelConfig(const ModelSpec& spec,
                                                int64_t sequence_length_tokens);
-std::string ModelConfigJson(const ModelConfig& config);  // Hugging Face style config.json
-WeightLayout LayoutOf(const ModelConfig& config);
 
 // Called while backward runs (autograd thread) when all gradients of `range` are final; ranges come
 // in reverse layout order and together cover the flat vector exactly once a backward.

@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
-#include <numeric>
 #include <sstream>
 
 #include "absl/strings/ascii.h"
@@ -15,6 +13,7 @@
 #include "base/ids.h"
 #include "base/status_macros.h"
 #include "core/digest.h"
+#include "core/model_config.h"
 #include "leapctl/commands.h"
 #include "leapctl/safetensors_writer.h"
 #include "leapctl/text.h"
@@ -24,65 +23,6 @@ namespace leap {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Shape {
-  int64_t vocabulary = 257, positions = 0, width = 0, layers = 0;
-};
-
-// The presets of spec.model.preset.
-std::optional<Shape> PresetShape(absl::string_view preset) {
-  if (preset == "gpt2-tiny") return Shape{.positions = 512, .width = 192, .layers = 2};
-  if (preset == "gpt2-small")
-    return Shape{.vocabulary = 50257, .positions = 1024, .width = 768, .layers = 12};
-  return std::nullopt;
-}
-
-std::optional<Shape> ConfigShape(absl::string_view text) {
-  const auto json =
-      nlohmann::json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return std::nullopt;
-  const auto whole = [&](const char* key, int64_t fallback) {
-    const auto found = json.find(key);
-    return found != json.end() && found->is_number_integer() ? found->get<int64_t>() : fallback;
-  };
-  return Shape{.vocabulary = whole("vocab_size", 50257),
-               .positions = whole("n_positions", 1024),
-               .width = whole("n_embd", 768),
-               .layers = whole("n_layer", 12)};
-}
-
-WeightLayout Gpt2Layout(const Shape& shape) {
-  WeightLayout layout;
-  const auto add = [&](const std::string& name, std::vector<int64_t> dimensions) {
-    const int64_t size =
-        std::accumulate(dimensions.begin(), dimensions.end(), int64_t{1}, std::multiplies<>());
-    layout.tensors.push_back({.name = absl::StrCat("transformer.", name),
-                              .shape = dimensions,
-                              .offset = layout.size,
-                              .size = size,
-                              .decays = dimensions.size() == 2});
-    layout.size += size;
-  };
-  const auto with_bias = [&](const std::string& name, std::vector<int64_t> dimensions) {
-    const int64_t last = dimensions.back();
-    add(name + ".weight", std::move(dimensions));
-    add(name + ".bias", {last});
-  };
-  const int64_t d = shape.width;
-  add("wte.weight", {shape.vocabulary, d});
-  add("wpe.weight", {shape.positions, d});
-  for (int64_t layer = 0; layer < shape.layers; ++layer) {
-    const std::string h = absl::StrCat("h.", layer, ".");
-    with_bias(h + "ln_1", {d});
-    with_bias(h + "attn.c_attn", {d, 3 * d});
-    with_bias(h + "attn.c_proj", {d, d});
-    with_bias(h + "ln_2", {d});
-    with_bias(h + "mlp.c_fc", {d, 4 * d});
-    with_bias(h + "mlp.c_proj", {4 * d, d});
-  }
-  with_bias("ln_f", {d});
-  return layout;
-}
 
 std::string TextOf(const std::string& path) {
   std::ifstream file(path);
@@ -145,14 +85,11 @@ absl::StatusOr<std::vector<float>> FetchBuffer(Client& client, const v1::Snapsho
 
 std::optional<WeightLayout> LayoutOfModel(const ModelSpec& model, absl::string_view config_json,
                                           int64_t parameters) {
-  const std::optional<Shape> shape =
-      model.preset.empty() ? ConfigShape(config_json) : PresetShape(model.preset);
-  constexpr int64_t kMost = 1 << 20;  // of each dimension: their products fit
-  if (!shape || shape->layers < 0 || shape->layers > 1000) return std::nullopt;
-  for (const int64_t dimension : {shape->vocabulary, shape->positions, shape->width}) {
-    if (dimension < 1 || dimension > kMost) return std::nullopt;
-  }
-  WeightLayout layout = Gpt2Layout(*shape);
+  const absl::StatusOr<ModelConfig> config = model.preset.empty()
+                                                 ? ParseModelConfig(config_json, model.config)
+                                                 : PresetModelConfig(model.preset);
+  if (!config.ok()) return std::nullopt;
+  WeightLayout layout = LayoutOf(*config);
   if (layout.size != parameters) return std::nullopt;
   return layout;
 }

@@ -12,9 +12,9 @@
 
 namespace leap {
 
-// Names and shapes of the weights of a job's model: the order that engine/model.h documents
-// (Hugging Face's GPT-2). From the preset, or from the text of its config.json. Nothing if that
-// does not come to `parameters` floats: then the model is one that this leapctl does not know.
+// Names and shapes of the weights of a job's model (core/model_config.h), from the preset, or from
+// the text of its config.json. Nothing if that does not come to `parameters` floats: then the model
+// is one that this leapctl does not know.
 std::optional<WeightLayout> LayoutOfModel(const ModelSpec& model, absl::string_view config_json,
                                           int64_t parameters);
 
