@@ -50,7 +50,7 @@ def hidden(config, weights, inputs):
         return weights["transformer." + name]
 
     def norm(name, x):
-        return layer_norm(x, w(name + ".weight"), w(name + ".bias"), config["layer_norm_epsilon"])
+        return layer_norm(x, w(name + ".weight"), w(name + ".bias"), config.get("layer_norm_epsilon", 1e-5))
 
     def linear(name, x):
         return x @ w(name + ".weight") + w(name + ".bias")

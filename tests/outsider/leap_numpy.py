@@ -46,6 +46,22 @@ def layout_of(names, shapes):
     return out
 
 
+def read_tokens(path):
+    """Tokens of a corpus' token file, as numpy sees them."""
+    header = np.fromfile(path, dtype="<u8", count=2)
+    assert header[0].tobytes() == b"LEAPTOK1", path
+    tokens = np.fromfile(path, dtype="<u2", offset=64)
+    assert len(tokens) == header[1], path
+    return tokens
+
+
+def held_out(tokens, begin, end, count, length):
+    """Rows of `count` windows of length + 1 tokens, spread evenly over [begin, end)."""
+    room = end - begin - (length + 1)
+    begins = [begin + (i * room // (count - 1) if count > 1 else 0) for i in range(count)]
+    return [tokens[first:first + length + 1].astype(np.int64) for first in begins]
+
+
 def digest(flat):
     """Sum over blocks i of XXH3_64(block i, seed i), modulo 2^64."""
     library = ctypes.CDLL(ctypes.util.find_library("xxhash") or "libxxhash.so.0")
