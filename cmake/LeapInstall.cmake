@@ -16,6 +16,7 @@ if(has_binaries)
     LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/leap)
+install(FILES docs/job.schema.json DESTINATION ${CMAKE_INSTALL_DATADIR}/leap/docs)  # the examples name it to editors
 if(EXISTS ${PROJECT_SOURCE_DIR}/examples)
   install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DATADIR}/leap FILES_MATCHING PATTERN "*.yaml")
 endif()
