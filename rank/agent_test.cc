@@ -158,6 +158,9 @@ TEST_F(RankAgentTest, TrainsAJobFromAssignmentToResult) {
   EXPECT_EQ(ended.result().step(), 10);
   EXPECT_GT(ended.result().gate_loss(), 0);
   EXPECT_GT(ended.result().report_loss(), 0);
+  const v1::Heartbeat last =
+      session_.Await("last figures", [](const auto& m) { return m.has_heartbeat(); }).heartbeat();
+  EXPECT_EQ(last.trained_steps(), 10) << "the job may be over before the next heartbeat";
   const v1::CheckpointWritten written =
       session_.Await("checkpoint", [](const auto& m) { return m.has_checkpoint_written(); })
           .checkpoint_written();

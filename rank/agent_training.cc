@@ -225,6 +225,9 @@ void RankAgent::FinishJob(const v1::AssignWorker& assign) {
     MutexLock lock(&mutex_);
     result->set_training_seconds(beat_.busy_seconds());
   }
+  v1::AgentMessage figures;  // of the last steps: the job may be over before the next heartbeat
+  *figures.mutable_heartbeat() = MakeHeartbeat();
+  Send(std::move(figures));
   SendStanding("ended", std::move(message));
   LogInfo("training-done", {{"job", assign.job()},
                             {"epoch", assign.epoch()},
