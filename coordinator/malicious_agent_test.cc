@@ -22,6 +22,7 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::IsSupersetOf;
 using ::testing::Not;
 
 constexpr int kHonest = 45;  // rounds: a few leaps
@@ -361,7 +362,7 @@ TEST(MaliciousRank, SaysWhatOnlyOthersOfItsGroupMaySay) {
   cluster.Play(kHonest);
   const machine::JobRecord before = cluster.job().record;
   for (auto& lie : EveryKindAbout("a-1", 1, /*rank=*/0, 3)) {
-    if (lie.has_collective_failed() || lie.has_checkpoint_written()) continue;  // any rank may
+    if (lie.has_collective_failed()) continue;  // any rank may
     cluster.Hear("w1", lie);
   }
   EXPECT_FALSE(cluster.job().record.has_result);
@@ -369,6 +370,31 @@ TEST(MaliciousRank, SaysWhatOnlyOthersOfItsGroupMaySay) {
   cluster.Play(kLying);
   EXPECT_EQ(cluster.job().record.epoch, 1u);
   EXPECT_GT(cluster.stale("w1"), 0);
+}
+
+TEST(MaliciousRank, NamesAFolderThatIsNotOfTheJobsCheckpoints) {
+  PaperCluster cluster(1);
+  cluster.Play(kHonest);
+  v1::AgentMessage lie;
+  v1::CheckpointWritten* const written = lie.mutable_checkpoint_written();
+  written->set_job("a-1");
+  written->set_epoch(1);
+  written->set_step(20);
+  const auto say = [&](const std::string& agent, const std::string& path) {
+    written->set_path(path);
+    cluster.Hear(agent, lie);
+    return cluster.job().record.checkpoint_path;
+  };
+  EXPECT_EQ(say("w0", "/etc"), "");
+  EXPECT_EQ(say("w0", "/state/checkpoints/a-2/step-20"), "");
+  EXPECT_EQ(say("w0", "/state/checkpoints/a-1/step-21"), "");
+  EXPECT_EQ(say("w1", "/state/checkpoints/a-1/step-20"), "");
+  EXPECT_THAT(
+      cluster.events(),
+      IsSupersetOf({"checkpoint-refused: w0: expected the checkpoint at step 20 in a folder "
+                    "that ends with /checkpoints/a-1/step-20, saw '/etc'",
+                    "checkpoint-refused: w1: only rank 0 writes checkpoints"}));
+  EXPECT_EQ(say("w0", "/state/checkpoints/a-1/step-20"), "/state/checkpoints/a-1/step-20");
 }
 
 TEST(MaliciousRank, SaysThatItHasFinishedLongBeforeTheRest) {

@@ -61,4 +61,17 @@ absl::Status CheckPathNames(const JobSpec& spec, const std::vector<std::string>&
   return absl::OkStatus();
 }
 
+std::string CheckpointPathProblem(const JobSpec& spec, absl::string_view job, int64_t step,
+                                  absl::string_view path) {
+  const std::string& dir = spec.checkpoint.dir;
+  const std::string expected = dir.empty() ? absl::StrCat("/checkpoints/", job, "/step-", step)
+                                           : absl::StrCat(dir, "/step-", step);
+  const bool fits = dir.empty() ? absl::EndsWith(path, expected) : path == expected;
+  const std::vector<absl::string_view> parts = ComponentsOf(path);
+  if (fits && (!dir.empty() || std::ranges::count(parts, "..") == 0)) return "";
+  return absl::StrCat("expected the checkpoint at step ", step, " in ",
+                      dir.empty() ? "a folder that ends with " : "", expected, ", saw '",
+                      path.substr(0, 200), "'");
+}
+
 }  // namespace leap

@@ -3,6 +3,7 @@
 // at the disk. Pure; any thread.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -31,5 +32,11 @@ absl::Status OutsideRoots(const JobPath& path, absl::string_view whose);
 // OutsideRoots of the first path of `spec` that is not below one of `roots`; no roots: all may be
 // named.
 absl::Status CheckPathNames(const JobSpec& spec, const std::vector<std::string>& roots);
+
+// Why `path` cannot be the checkpoint of `job` at `step`; empty: it can. A rank writes them to
+// `<folder>/step-<step>`; the folder is spec.checkpoint.dir, or checkpoints/<job> under the
+// worker's state folder, which the coordinator does not know.
+std::string CheckpointPathProblem(const JobSpec& spec, absl::string_view job, int64_t step,
+                                  absl::string_view path);
 
 }  // namespace leap

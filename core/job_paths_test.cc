@@ -57,5 +57,31 @@ TEST(PathsOf, WordsAreNoPaths) {
   }
 }
 
+TEST(CheckpointPathProblem, IsAnythingButTheFolderOfTheJobAndTheStep) {
+  const auto problem = [](absl::string_view dir, absl::string_view path) {
+    JobSpec spec;
+    spec.checkpoint.dir = std::string(dir);
+    return CheckpointPathProblem(spec, "a-1", 50, path);
+  };
+  EXPECT_EQ(problem("/saved", "/saved/step-50"), "");
+  EXPECT_EQ(problem("../saved/", "../saved//step-50"), "") << "as the job file has it";
+  EXPECT_EQ(problem("", "/state/checkpoints/a-1/step-50"), "");
+  EXPECT_EQ(problem("", "state/checkpoints/a-1/step-50"), "");
+  EXPECT_EQ(problem("/saved", "/etc"),
+            "expected the checkpoint at step 50 in /saved/step-50, saw '/etc'");
+  EXPECT_EQ(problem("", "/etc"),
+            "expected the checkpoint at step 50 in a folder that ends with "
+            "/checkpoints/a-1/step-50, saw '/etc'");
+  for (const char* const path :
+       {"", "/saved", "/saved/step-51", "/saved/step-5", "/saved/../etc/step-50", "/saved/step-50/",
+        "/state/checkpoints/a-1/step-50"}) {
+    EXPECT_NE(problem("/saved", path), "") << path;
+  }
+  for (const char* const path : {"", "/checkpoints/a-2/step-50", "/state/checkpoints/a-1/step-51",
+                                 "/saved/step-50", "/state/../etc/checkpoints/a-1/step-50"}) {
+    EXPECT_NE(problem("", path), "") << path;
+  }
+}
+
 }  // namespace
 }  // namespace leap

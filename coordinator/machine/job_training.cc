@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/machine/job_machine.h"
+#include "core/job_paths.h"
 
 namespace leap::machine {
 namespace {
@@ -89,7 +90,18 @@ void JobMachine::WatchLoss(const Heartbeat& heartbeat, Batch& batch) {
 }
 
 void JobMachine::On(Agent& agent, const CheckpointWritten& checkpoint, Batch& batch) {
-  if (SenderOf(agent, checkpoint.epoch, "checkpoint-written", batch) == nullptr) return;
+  const GroupMember* const member = SenderOf(agent, checkpoint.epoch, "checkpoint-written", batch);
+  if (member == nullptr) return;
+  const std::string problem =
+      member != core_.group.members().data()
+          ? "only rank 0 writes checkpoints"
+          : CheckpointPathProblem(core_.spec(), core_.id(), checkpoint.step, checkpoint.path);
+  if (!problem.empty()) {
+    batch.Count(Metric::kRefused, {"checkpoint-written"});
+    core_.Event(batch, "checkpoint-refused", absl::StrCat(agent.name, ": ", problem),
+                Severity::kWarning);
+    return;
+  }
   // It counts when a later step had a calm loss: it may be what has to be left behind.
   const bool suspect = SpikeRule() != nullptr && core_.group.Formed() &&
                        finished_ == absl::InfiniteFuture() &&

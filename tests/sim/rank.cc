@@ -284,8 +284,12 @@ std::optional<uint64_t> Process::SnapshotWeights(int64_t step) const {
 
 void Process::WriteCheckpoint(bool at_once) {
   if (corrupt) return;  // what it would hold is nobody's state; nothing here could tell
-  const std::string path = job_ + "-" + std::to_string(world_.checkpoints().size());
-  world_.checkpoints().push_back({job_, path, *state});
+  const std::string path = "/state/checkpoints/" + job_ + "/step-" + std::to_string(state->step);
+  if (std::ranges::any_of(world_.checkpoints(), [&](const Checkpoint& other) {
+        return other.job == job_ && other.epoch > epoch_;
+      }))
+    return;  // another group trains now (engine/checkpoint.h)
+  world_.checkpoints().push_back({job_, epoch_, path, *state});
   checkpoint_ =
       wire::CheckpointWritten{.job = job_, .epoch = epoch_, .step = state->step, .path = path};
   if (at_once) return Send(*checkpoint_);

@@ -83,6 +83,7 @@ SimResult RunSimulation(const SimOptions& options);
 // A checkpoint in the shared folder.
 struct Checkpoint {
   std::string job;
+  uint64_t epoch = 0;
   std::string path;
   ModelState state;
 };
