@@ -41,6 +41,22 @@ class Commits(unittest.TestCase):
                              and row["accepted"]]
                 self.assertEqual(candidate[0]["digest"], leap["candidate_digest"])
 
+    def test_bf16_ranks_agree_with_one_another_and_with_the_verifier(self):
+        """Autocast rounds activations, never weights: leaps are as exact as in fp32, and training goes on from them."""
+        with cluster.Cluster() as c:
+            c.start(workers=2, verifiers=1)
+            job = c.submit(c.spec(
+                train={"steps": 240, "precision": "bf16"}, verifiers={"min_replicas": 1},
+                leap={"interval_steps": 40, "warmup_steps": 40, "regimes": ANY, "commit_rule": "replace",
+                      "criterion": GENEROUS, "predictors": [{"name": "linear", "horizons_steps": [60]}]}))
+            end = c.wait(job)
+            for leap in self.applied(c, job):
+                self.assertEqual(leap["weights_digest"], leap["candidate_digest"])
+            self.assertFalse([row for row in c.ledger("events", job) if row["kind"] == "leap-disagreement"])
+            self.assertEqual(int(end["progress"]["trained_steps"]), 240)
+            losses = [row["gate_loss"] for row in c.ledger("snapshots", job)]
+            self.assertLess(end["result"]["gate_loss"], losses[0] - 1)
+
     @unittest.skipIf(leap_numpy is None, "needs numpy")
     def test_rebase_equals_an_independent_computation(self):
         with cluster.Cluster() as c:

@@ -62,6 +62,8 @@ class Examples(unittest.TestCase):
                 self.assertIn(int(row["horizon_steps"]), {5, 10, 25, 50, 75, 100})
             momentum = [row for row in tried if row["predictor"] == "momentum:paper"]
             self.assertFalse(any(row.get("accepted") for row in momentum), "the published failure")
+            ratios = [float(row["loss"]) / float(row["baseline_loss"]) for row in momentum]
+            self.assertGreater(max(ratios), 100, "published: 122 to 10764")
             applied = [row for row in c.ledger("leaps", job) if row["state"] == "APPLIED"]
             for leap in applied:
                 horizon, late = int(leap["horizon_steps"]), int(leap["boundary_step"]) - int(leap["base_step"])
@@ -69,7 +71,7 @@ class Examples(unittest.TestCase):
                 self.assertEqual(float(leap["booked_steps"]), horizon)
                 self.assertEqual(float(leap.get("net_steps", 0)), horizon - late)
             print(f"{len(applied)} leaps by {sorted({leap['predictor'] for leap in applied})};",
-                  f"momentum refused {len(momentum)} times")
+                  f"momentum refused {len(momentum)} times, loss {min(ratios):.0f} to {max(ratios):.0f} times the actual one")
 
 
 if __name__ == "__main__":
