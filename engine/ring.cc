@@ -382,8 +382,9 @@ void Ring::MarkApplied(uint64_t leap) {
   held_ = false;
 }
 
-uint64_t Ring::Expire() {
+uint64_t Ring::Expire(int64_t step) {
   MutexLock lock(&mutex_);
+  if (staged_ == nullptr || staged_->base_step >= step) return 0;
   const uint64_t expired = held_ ? staged_->leap : 0;
   staged_ = nullptr;
   held_ = false;

@@ -137,8 +137,9 @@ class Ring {
   std::shared_ptr<const StagedLeap> HeldLeap() const;
   // It was applied: later snapshots go on from its θ̂.
   void MarkApplied(uint64_t leap);
-  // The next snapshot came first: drops what is staged; returns the leap that was held, 0 if none.
-  uint64_t Expire();
+  // The snapshot at `step` came first: drops what is staged on an older one; returns the leap that
+  // was held, 0 if none. What is staged on the new one already stays.
+  uint64_t Expire(int64_t step);
 
   // The snapshot of `step`, once its digest is known; pinned as long as it is held.
   std::shared_ptr<const RingSnapshot> Find(int64_t step) const;

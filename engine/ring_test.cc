@@ -235,14 +235,24 @@ TEST_F(RingTest, LifeOfALeap) {
   ASSERT_OK(Prepare({.leap = 2, .base_step = 10}));
   EXPECT_TRUE(ring_->Decide(2, true));
   EXPECT_EQ(ring_->Held(), 2u);
-  EXPECT_EQ(ring_->Expire(), 2u);  // the next snapshot came first
+  EXPECT_EQ(ring_->Expire(20), 2u);  // the next snapshot came first
   EXPECT_EQ(ring_->HeldLeap(), nullptr);
   ASSERT_OK(Prepare({.leap = 3, .base_step = 10}));
-  EXPECT_EQ(ring_->Expire(), 0u);  // staged, never decided
+  EXPECT_EQ(ring_->Expire(20), 0u);  // staged, never decided
+  EXPECT_FALSE(ring_->Decide(3, true));
   ASSERT_TRUE(Take(20, 2));
   EXPECT_THAT(Prepare({.leap = 4, .base_step = 10}), HasReason(ErrorReason::kLeapSuperseded));
   EXPECT_THAT(Prepare({.leap = 5, .base_step = 20, .predictor = 1}),
               StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST_F(RingTest, ALeapFromTheSnapshotJustTakenDoesNotExpireWithTheOneBefore) {
+  Make();
+  ASSERT_TRUE(Take(10, 1));
+  ASSERT_OK(Prepare({.leap = 1, .base_step = 10}));
+  EXPECT_TRUE(ring_->Decide(1, true));  // faster than the training thread, which comes now
+  EXPECT_EQ(ring_->Expire(10), 0u);
+  EXPECT_EQ(ring_->Held(), 1u);
 }
 
 }  // namespace

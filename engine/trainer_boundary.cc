@@ -126,7 +126,8 @@ absl::Status RankTrainer::PublishLeap(const StagedLeap& leap, int64_t boundary_s
 // `room`: every rank has memory for it. A leap ends with its interval, with or without a snapshot.
 absl::Status RankTrainer::TakeSnapshot(bool room) {
   const auto ring = this->ring();
-  // First this: once the new snapshot is the newest, nothing can be staged on an older one.
+  // First this: once the new snapshot is the newest, nothing can be staged on an older one. It is
+  // published at once, though, and a leap from it may be held before this thread comes to Expire.
   if (room) {
     LEAP_RETURN_IF_ERROR(ring->Take(*model_, position_, applied_since_snapshot_));
     applied_since_snapshot_ = 0;
@@ -136,7 +137,7 @@ absl::Status RankTrainer::TakeSnapshot(bool room) {
                {{"step", position_.step},
                 {"reason", "a rank's ring is full of snapshots that are being read"}});
   }
-  if (const uint64_t expired = ring->Expire()) {
+  if (const uint64_t expired = ring->Expire(position_.step)) {
     callbacks_.on_leap({.leap = expired, .boundary_step = position_.step, .step = position_.step});
   }
   return absl::OkStatus();

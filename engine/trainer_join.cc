@@ -1,6 +1,7 @@
 // Joining an epoch: the group, and the state that its ranks go on from.
 #include <algorithm>
 #include <bit>
+#include <limits>
 #include <tuple>
 #include <utility>
 
@@ -62,7 +63,7 @@ void RankTrainer::Leave() {
   if (ring == nullptr) return;
   ring->Stop();
   state_sources_ = ring->StateSources();
-  if (const uint64_t expired = ring->Expire()) {
+  if (const uint64_t expired = ring->Expire(std::numeric_limits<int64_t>::max())) {
     callbacks_.on_leap({.leap = expired, .boundary_step = position_.step, .step = position_.step});
   }
 }
