@@ -129,9 +129,15 @@ std::string Leaps(const RunRecord& run) {
                         "equivalent", "promised", "retained");
   for (const v1::Leap& leap : run.leaps) out += LeapLine(leap);
   const v1::LeapSummary& sum = run.job.leaps();
-  absl::StrAppendFormat(&out, "  in all: %d committed, booked %s, net %s, equivalent %s steps\n",
+  const auto left_out = std::ranges::count_if(run.leaps, [](const v1::Leap& leap) {
+    return leap.state() == v1::Leap::APPLIED && !leap.equivalent_known();
+  });
+  absl::StrAppendFormat(&out, "  in all: %d committed, booked %s, net %s, equivalent %s steps%s\n",
                         sum.committed(), Steps(sum.booked_steps()), Steps(sum.net_steps()),
-                        sum.equivalent_known() ? Steps(sum.equivalent_steps()) : "unknown");
+                        sum.equivalent_known() ? Steps(sum.equivalent_steps()) : "unknown",
+                        sum.equivalent_known() && left_out > 0
+                            ? absl::StrCat(" without the ", left_out, " of which it is unknown")
+                            : "");
   out +=
       "  promised: change of gate loss at once, L^ - L_t; retained: gain over a fork without the "
       "leap\n";

@@ -118,6 +118,20 @@ TEST_F(SummaryTest, AcceptanceIsCountedByRegimePredictorAndHorizon) {
   EXPECT_THAT(text, HasSubstr("chaotic      linear                25      1         0     0%"));
 }
 
+TEST_F(SummaryTest, SaysHowManyLeapsTheEquivalentStepsLeaveOut) {
+  v1::Leap leap;
+  leap.set_state(v1::Leap::APPLIED);
+  inputs.run.leaps.assign(3, leap);
+  inputs.run.leaps[1].set_equivalent_known(true);
+  inputs.run.job.mutable_leaps()->set_equivalent_known(true);
+  inputs.run.job.mutable_leaps()->set_equivalent_steps(12.5);
+  EXPECT_THAT(RenderSummary(inputs),
+              HasSubstr("equivalent +12.5 steps without the 2 of which it is unknown\n"));
+  inputs.run.leaps.resize(2);
+  inputs.run.leaps.erase(inputs.run.leaps.begin());
+  EXPECT_THAT(RenderSummary(inputs), HasSubstr("equivalent +12.5 steps\n"));
+}
+
 TEST_F(SummaryTest, LeapsShowWhatTheySavedAndWhatIsNotKnown) {
   EXPECT_THAT(RenderSummary(inputs), HasSubstr("no leap was attempted"));
   v1::Leap leap;
