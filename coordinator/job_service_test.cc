@@ -188,6 +188,13 @@ TEST_F(JobServiceTest, LeapsThroughTheWholeCycleAndShowsIt) {
   worker.EndJob(1000);
   ASSERT_OK_AND_ASSIGN(job, client.WaitFor(job.job(), v1::Job::SUCCEEDED, absl::Seconds(40)));
   EXPECT_EQ(job.result().step(), 1000);
+  const std::string metrics = coordinator.MetricsText();  // whoever sees the end finds it there
+  EXPECT_THAT(metrics, HasSubstr("leap_jobs{state=\"SUCCEEDED\"} 1"));
+  EXPECT_THAT(metrics, HasSubstr(absl::StrCat("leap_saved_steps{count=\"booked\"} ",
+                                              job.leaps().booked_steps())));
+  EXPECT_THAT(metrics, Not(HasSubstr("leap_regime{")));
+  EXPECT_THAT(metrics, HasSubstr("leap_candidates_total{horizon_steps=\"10\",predictor=\"linear\","
+                                 "reason=\"not-finite\",regime=\"stable\"} 0"));
 
   const auto rows = [&](auto call, auto request, auto response) {
     request.set_job(job.job());

@@ -1,11 +1,13 @@
 #include "coordinator/metrics_feed.h"
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "core/job_spec.h"
 
 namespace leap {
 namespace {
@@ -21,6 +23,25 @@ std::string Horizon(const std::string& text) {
   int64_t steps = 0;
   (void)absl::SimpleAtoi(text, &steps);  // "" and nonsense count as 0
   return HorizonLabel(steps);
+}
+
+// A series that first appears at 1 hides its first increase from whoever asks for rates.
+void ExportCandidatesAtZero(const machine::JobRecord& job, Metrics* metrics) {
+  const absl::StatusOr<JobSpec> spec = ParseJobSpec(job.spec_yaml);
+  if (!spec.ok() || !spec->leap.enabled) return;
+  const auto def = std::ranges::find(MetricTable(), Metric::kCandidatesTotal, &MetricDef::metric);
+  for (const PredictorSpec& predictor : spec->leap.predictors) {
+    std::vector<int64_t> horizons = predictor.horizons_steps;
+    if (horizons.empty()) horizons.push_back(0);
+    for (const int64_t horizon : horizons) {
+      for (const char* regime : kRegimeNames) {
+        for (const std::string& reason : def->labels.back().values) {
+          metrics->Count(Metric::kCandidatesTotal,
+                         {regime, predictor.name, HorizonLabel(horizon), reason}, 0);
+        }
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -80,7 +101,7 @@ void MetricsFeed::SetJob(const machine::JobView& job) {
     if (live_.erase(id) > 0) metrics_->Forget("job", id);
     return;
   }
-  live_.insert(id);
+  if (live_.insert(id).second) ExportCandidatesAtZero(record, metrics_);
   const machine::Progress& progress = record.progress;
   for (const char* regime : kRegimeNames) {
     metrics_->Set(Metric::kJobRegime, {id, regime}, progress.regime == regime ? 1 : 0);

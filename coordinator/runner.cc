@@ -1,6 +1,8 @@
 #include "coordinator/runner.h"
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
@@ -260,21 +262,29 @@ void Runner::Publish(const machine::Actions& actions) {
 // However often a job changed in between: views are large.
 void Runner::PublishChanged() {
   const absl::Time now = clock_.Now();
+  std::vector<machine::JobView> jobs;
   if (Due(kJobsEvery, now, &jobs_published_)) {
     for (const std::string& id : changed_) {
-      const std::optional<machine::JobView> job = cluster_.FindJob(id);
-      if (job) board_->PublishJob(job->record.queue_number + 1, ToWire(*job));
+      if (std::optional<machine::JobView> job = cluster_.FindJob(id))
+        jobs.push_back(*std::move(job));
     }
     changed_.clear();
+  }
+  // Before the views: whoever sees a job's begin or end finds it in the metrics.
+  const bool begun_or_ended = std::ranges::any_of(jobs, [](const machine::JobView& job) {
+    return job.record.state == machine::JobState::kQueued || machine::IsEnded(job.record.state);
+  });
+  if (Due(kMetricsEvery, now, &metrics_published_) || begun_or_ended) {
+    metrics_->SetCluster(cluster_.ListJobs(), cluster_.ListAgents(), queue_.size(), sessions(),
+                         store_->bytes());
+  }
+  for (const machine::JobView& job : jobs) {
+    board_->PublishJob(job.record.queue_number + 1, ToWire(job));
   }
   if (Due(kAgentsEvery, now, &agents_published_)) {
     std::vector<v1::Agent> agents;
     for (const machine::AgentView& agent : cluster_.ListAgents()) agents.push_back(ToWire(agent));
     board_->PublishAgents(std::move(agents));
-  }
-  if (Due(kMetricsEvery, now, &metrics_published_)) {
-    metrics_->SetCluster(cluster_.ListJobs(), cluster_.ListAgents(), queue_.size(), sessions(),
-                         store_->bytes());
   }
 }
 

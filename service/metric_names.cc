@@ -516,7 +516,7 @@ std::string MetricsMarkdown() {
       "binary serves its own at\n"
       "`--metrics-listen` under `/metrics`. Labels take only the words listed; a counter with few "
       "combinations exists\n"
-      "at zero from the start.\n";
+      "at zero from the start; the candidates of a job's predictors from when the job is live.\n";
   const std::pair<MetricRoom, absl::string_view> rooms[] = {{kInCoordinator, "leap-coordinator"},
                                                             {kInWorker, "leap-worker"},
                                                             {kInVerifier, "leap-verifier"}};

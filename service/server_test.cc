@@ -1,5 +1,6 @@
 #include "service/server.h"
 
+#include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -108,6 +109,30 @@ TEST(RpcServer, AnswersHealthChecks) {
   grpc::Slice slice;
   ASSERT_TRUE(response.DumpToSingleSlice(&slice).ok());
   EXPECT_EQ(std::string(slice.begin(), slice.end()), std::string("\x08\x01"));  // status: SERVING
+}
+
+TEST(RpcServer, TellsItsServicesByReflection) {
+  Echo echo;
+  ASSERT_OK_AND_ASSIGN(auto server, RpcServer::Start({}, {&echo}));
+  ASSERT_OK_AND_ASSIGN(auto channel, MakeChannel(server->address(), {}));
+  grpc::internal::RpcMethod ask("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+                                grpc::internal::RpcMethod::BIDI_STREAMING);
+  grpc::ClientContext context;
+  PrepareCall({}, absl::Seconds(10), &context);
+  const std::unique_ptr<grpc::ClientReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>> stream(
+      grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, grpc::ByteBuffer>::Create(
+          channel.get(), ask, &context));
+  grpc::Slice list_services("\x3a\x00", 2);  // field 7, any text
+  grpc::ByteBuffer response;
+  ASSERT_TRUE(stream->Write(grpc::ByteBuffer(&list_services, 1)));
+  ASSERT_TRUE(stream->WritesDone());
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_TRUE(stream->Finish().ok());
+  grpc::Slice slice;
+  ASSERT_TRUE(response.DumpToSingleSlice(&slice).ok());
+  const std::string services(slice.begin(), slice.end());
+  EXPECT_THAT(services, HasSubstr("leap.v1.JobService"));
+  EXPECT_THAT(services, HasSubstr("grpc.health.v1.Health"));
 }
 
 TEST(Channel, DialsBeyondThisMachineWithoutTlsOnlyWhenAskedTo) {
