@@ -21,7 +21,9 @@ class MetricsFeed {
   explicit MetricsFeed(Metrics* metrics) : metrics_(metrics) {}  // must outlive it
 
   void Count(const machine::MetricSample& sample);
-  // Everything that is a state, not a count. One caller at a time.
+  // A job's own series; none once it has ended. One caller at a time, as of SetCluster.
+  void SetJob(const machine::JobView& job);
+  // Everything that is a state, not a count.
   void SetCluster(const std::vector<machine::JobView>& jobs,
                   const std::vector<machine::AgentView>& agents, size_t queued_events,
                   size_t sessions, int64_t ledger_bytes);
@@ -32,8 +34,6 @@ class MetricsFeed {
   void CountDroppedEvent();
 
  private:
-  void SetJob(const machine::JobView& job);
-
   Metrics* const metrics_;
   std::set<std::string> live_;  // jobs with series of their own
 };

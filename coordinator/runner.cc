@@ -270,11 +270,11 @@ void Runner::PublishChanged() {
     }
     changed_.clear();
   }
-  // Before the views: whoever sees a job's begin or end finds it in the metrics.
-  const bool begun_or_ended = std::ranges::any_of(jobs, [](const machine::JobView& job) {
-    return job.record.state == machine::JobState::kQueued || machine::IsEnded(job.record.state);
-  });
-  if (Due(kMetricsEvery, now, &metrics_published_) || begun_or_ended) {
+  // Before the views: whoever sees a job's end finds it in the metrics.
+  for (const machine::JobView& job : jobs) metrics_->SetJob(job);
+  const bool ended = std::ranges::any_of(
+      jobs, [](const machine::JobView& job) { return machine::IsEnded(job.record.state); });
+  if (Due(kMetricsEvery, now, &metrics_published_) || ended) {
     metrics_->SetCluster(cluster_.ListJobs(), cluster_.ListAgents(), queue_.size(), sessions(),
                          store_->bytes());
   }
