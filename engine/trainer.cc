@@ -47,9 +47,9 @@ absl::Status RankTrainer::MakeFreshModel() {
                                                .threads = static_cast<int>(spec_.train.threads)},
                                               spec_.train.seed));
   if (spec_.model.init.empty()) return absl::OkStatus();
-  LEAP_ASSIGN_OR_RETURN(const std::vector<float> weights,
-                        ReadSafetensors(spec_.model.init, model_->layout(), nullptr));
-  model_->WriteWeights(whole(), weights);
+  const auto weights = ReadSafetensors(spec_.model.init, model_->layout(), nullptr);
+  if (!weights.ok()) return WithContext(weights.status(), "spec.model.init");
+  model_->WriteWeights(whole(), *weights);
   return absl::OkStatus();
 }
 

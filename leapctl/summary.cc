@@ -44,6 +44,10 @@ JobSpec SpecOf(const v1::Job& job) {
   return spec.ok() ? *std::move(spec) : JobSpec();
 }
 
+absl::string_view RunLabel(const v1::Job& job) {
+  return SpecOf(job).leap.enabled ? "with leaps" : "without leaps";
+}
+
 std::string Header(const RunRecord& run) {
   const JobSpec spec = SpecOf(run.job);
   const std::string model = spec.model.preset.empty() ? spec.model.config : spec.model.preset;
@@ -196,7 +200,7 @@ std::string Comparison(const SummaryInputs& inputs) {
                           Loss(job.result().report_loss()), job.progress().trained_steps(),
                           Seconds(job.result().training_seconds()));
   };
-  line("with leaps", inputs.run.job);
+  line(RunLabel(inputs.run.job), inputs.run.job);
   if (!inputs.baseline.has_value()) {
     return out +
            "  no run without leaps to compare with, so a saving cannot be told (--baseline JOB)\n";
@@ -217,7 +221,7 @@ std::string DeviceHours(const SummaryInputs& inputs) {
                           sum.verifier_device_seconds() / 3600,
                           Seconds(sum.verifier_device_seconds()));
   };
-  line("with leaps", inputs.run.job);
+  line(RunLabel(inputs.run.job), inputs.run.job);
   if (inputs.baseline.has_value()) line("without leaps", inputs.baseline->job);
   return out;
 }

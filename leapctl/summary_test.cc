@@ -151,6 +151,15 @@ TEST_F(SummaryTest, LeapsShowWhatTheySavedAndWhatIsNotKnown) {
   EXPECT_THAT(text, HasSubstr("EXPIRED             -       -       -          -   +0.0123"));
 }
 
+TEST_F(SummaryTest, ARunWithLeapsOffIsCalledSo) {
+  inputs.run.job.set_spec_yaml(
+      "apiVersion: leap/v1\nkind: Job\nmetadata: {name: demo}\n"
+      "spec: {data: {paths: [/t]}, train: {steps: 300}, leap: {policy: 'off'}}\n");
+  inputs.baseline.reset();
+  EXPECT_THAT(RenderSummary(inputs), AllOf(HasSubstr("without leaps    1.9000 after 300"),
+                                           Not(HasSubstr("  with leaps"))));
+}
+
 TEST_F(SummaryTest, LinesFitATerminal) {
   v1::Leap leap;
   leap.set_predictor("quadratic:newton");

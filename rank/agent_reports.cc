@@ -12,7 +12,9 @@ constexpr size_t kOutcomesKept = 16;
 
 std::string CauseOf(const absl::Status& status) {
   if (absl::IsOutOfRange(status)) return "nan-loss";
-  if (absl::IsNotFound(status) || absl::IsInvalidArgument(status)) return "data";
+  if (absl::IsNotFound(status) || absl::IsInvalidArgument(status) || absl::IsDataLoss(status)) {
+    return "data";
+  }
   return "internal";
 }
 

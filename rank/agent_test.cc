@@ -303,5 +303,21 @@ TEST_F(RankAgentTest, WhatItCannotTrainIsSaidWithItsCause) {
   EXPECT_THAT(ended.reason(), HasSubstr("text.txt"));
 }
 
+TEST_F(RankAgentTest, DamagedFirstWeightsAreTheJobsFault) {
+  v1::AssignWorker assign = Assign(1, 10);
+  std::ofstream(folder_ + "/first.safetensors") << "damaged";
+  std::string spec = assign.spec_yaml();
+  absl::StrReplaceAll(
+      {{"/config.json}", absl::StrCat("/config.json, init: ", folder_, "/first.safetensors}")}},
+      &spec);
+  assign.set_spec_yaml(spec);
+  SayAssign(assign);
+  const v1::JobEnded ended =
+      session_.Await("ended", [](const auto& m) { return m.has_job_ended(); }).job_ended();
+  EXPECT_FALSE(ended.ok());
+  EXPECT_EQ(ended.cause(), "data");
+  EXPECT_THAT(ended.reason(), HasSubstr("spec.model.init: "));
+}
+
 }  // namespace
 }  // namespace leap
