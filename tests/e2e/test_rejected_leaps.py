@@ -42,12 +42,15 @@ class RejectedLeaps(unittest.TestCase):
                          "criterion": {"name": "strict"}}
             tried = c.submit(c.spec(train=TRAIN, leap=rejecting, verifiers={"min_replicas": 1}))
             tried_end = c.wait(tried)
-            off = c.submit(c.spec(train=TRAIN, leap={"policy": "off"}))
-            off_end = c.wait(off)
+            alone = c.submit(c.spec(train=TRAIN, leap=rejecting, verifiers={"max_replicas": 0}))
+            alone_end = c.wait(alone)
             candidates = c.ledger("candidates", tried)
             self.assertGreaterEqual(len(candidates), 3)
             self.assertEqual({row.get("accepted", False) for row in candidates}, {False})
-            self.assertEqual(tried_end["result"]["weights_digest"], off_end["result"]["weights_digest"])
+            self.assertEqual(tried_end["result"]["weights_digest"], alone_end["result"]["weights_digest"])
+            digests = [{row["step"]: row["weights_digest"] for row in c.ledger("snapshots", job)} for job in (tried, alone)]
+            self.assertEqual(sorted(map(int, digests[0])), list(range(40, 241, 40)))
+            self.assertEqual(digests[0], digests[1], "at every snapshot as without verifiers")
 
 
 if __name__ == "__main__":
