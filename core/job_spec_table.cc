@@ -310,7 +310,8 @@ const std::vector<Field>& JobTable() {
        InLeap<&LeapSpec::max_candidates>,
        Between(1, 1024),
        {},
-       "Bound on the candidates tried at one snapshot."},
+       "Bound on the candidates tried at one snapshot. As many are tried at most as four for each "
+       "verifier that is free then, one of them (if there are more) being at the baseline."},
       {"spec.leap.exploration",
        InLeap<&LeapSpec::exploration>,
        Between(0, 1),
