@@ -13,6 +13,7 @@ namespace leap {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 Invocation Parse(absl::string_view line) {
@@ -111,13 +112,17 @@ TEST(CommandLineTest, TheReferencePageIsTheCodes) {
   EXPECT_EQ(page.str(), CommandReferenceMarkdown()) << "run: leapctl docs cli > docs/leapctl.md";
 }
 
-// What bash would offer after `line`; the word at its end is being typed.
+// What bash offers after `line`; the word at its end is being typed. Its leapctl knows one job at
+// the usual coordinator and one at far:1.
 std::string BashOffers(const std::string& line) {
   const std::string path = testing::TempDir() + "/leapctl-completion.bash";
-  std::ofstream(path)
-      << CompletionScript("bash") << "leapctl() { echo '{\"job\":\"demo-1\",\"x\":1}'; }\n"
-      << "read -ra COMP_WORDS <<< \"$1\"; [[ $1 == *' ' ]] && COMP_WORDS+=('')\n"
-      << "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _leapctl; echo \"${COMPREPLY[*]}\"\n";
+  std::ofstream(path) << CompletionScript("bash")
+                      << "leapctl() { local job=demo-1; [[ $* == *'--coordinator far:1'* ]] && "
+                         "job=far-1; echo \"{\\\"job\\\":\\\"$job\\\",\\\"x\\\":1}\"; }\n"
+                      << "COMP_LINE=$1\n"
+                      << "read -ra COMP_WORDS <<< \"$1\"; [[ $1 == *' ' ]] && COMP_WORDS+=('')\n"
+                      << "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _leapctl; "
+                         "echo \"${COMPREPLY[*]}\"\n";
   const std::string command = absl::StrCat("bash ", path, " '", line, "'");
   std::string offers;
   FILE* pipe = popen(command.c_str(), "r");
@@ -129,17 +134,31 @@ std::string BashOffers(const std::string& line) {
 
 TEST(CompletionTest, BashCompletesCommandsFlagsAndJobs) {
   EXPECT_EQ(BashOffers("leapctl des"), "describe\n");
-  EXPECT_EQ(BashOffers("leapctl describe "), "-h --help demo-1\n");
   EXPECT_EQ(BashOffers("leapctl checkpoint ex"), "export\n");
   EXPECT_EQ(BashOffers("leapctl checkpoint export --f"), "--force\n");
+  EXPECT_EQ(BashOffers("leapctl list --out"), "--output\n");
   EXPECT_EQ(BashOffers("leapctl list -o y"), "yaml\n");
   EXPECT_EQ(BashOffers("leapctl completion f"), "fish\n");
+  EXPECT_EQ(BashOffers("leapctl describe "), "demo-1\n");
+  EXPECT_EQ(BashOffers("leapctl summary demo-1 --baseline d"), "demo-1\n");
+  EXPECT_EQ(BashOffers("leapctl submit /etc/host"), BashOffers("leapctl run /etc/host"));
+  EXPECT_THAT(BashOffers("leapctl submit /etc/host"), HasSubstr("/etc/hosts"));
+}
+
+TEST(CompletionTest, JobsAreThoseOfTheCoordinatorThatTheLineNames) {
+  EXPECT_EQ(BashOffers("leapctl --coordinator far:1 describe "), "far-1\n");
+}
+
+// zsh ties the variable `path` to PATH: a function that has one of its own finds no program.
+TEST(CompletionTest, ZshKeepsItsPath) {
+  EXPECT_THAT(CompletionScript("zsh"), Not(HasSubstr(" path=")));
 }
 
 TEST(CompletionTest, EveryShellHasAScriptWithEveryCommand) {
   for (const char* shell : {"bash", "zsh", "fish"}) {
     EXPECT_THAT(CompletionScript(shell), HasSubstr("candidates")) << shell;
     EXPECT_THAT(CompletionScript(shell), HasSubstr("with-baseline")) << shell;
+    EXPECT_THAT(CompletionScript(shell), HasSubstr("table json yaml jsonl")) << shell;
   }
 }
 

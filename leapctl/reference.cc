@@ -48,7 +48,7 @@ std::vector<std::string> SubcommandNames(const CLI::App& app) {
   return names;
 }
 
-// What may stand in a positional of this command: "JOB", "FILE", "SHELL", "PAGE" or nothing.
+// The positional of this command: "JOB", "FILE", "SHELL", "PAGE" or nothing.
 std::string Positional(const CLI::App& app) {
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_positional()) return option->get_name(true);
@@ -56,17 +56,35 @@ std::string Positional(const CLI::App& app) {
   return "";
 }
 
-// Words that complete a positional in bash and zsh: a command line that prints them.
-std::string Candidates(const std::string& positional) {
-  if (positional == "JOB") return "$(_leapctl_jobs)";
-  if (positional == "SHELL") return "bash zsh fish";
-  if (positional == "PAGE") return "job schema cli";
+// The words that are the only ones to stand in a positional, or to be the value of a flag, if any.
+std::string ChoicesOf(const std::string& name) {
+  if (name == "SHELL") return "bash zsh fish";
+  if (name == "PAGE") return "job schema cli";
+  if (name == "output") return "table json yaml jsonl";
+  if (name == "buffer") return absl::StrJoin(BufferNames(), " ");
   return "";
 }
 
+// What bash and zsh offer in the place of a positional.
+std::string OfferOf(const std::string& positional) {
+  if (positional == "JOB") return " jobs=1";
+  if (positional == "FILE") return " files=1";
+  if (positional.empty()) return "";
+  return absl::StrCat(" words='", ChoicesOf(positional), "'");
+}
+
+// Ids of jobs, of the coordinator that the line names, or of the usual one.
 constexpr absl::string_view kJobsFunction =
     "_leapctl_jobs() {\n"
-    "  leapctl list -o jsonl 2>/dev/null | sed -n 's/^{\"job\":\"\\([^\"]*\\)\".*/\\1/p'\n"
+    "  local word before='' connection=()\n"
+    "  for word in $COMP_LINE; do\n"
+    "    case \"$before\" in --coordinator|--token-path|--tls-*) "
+    "connection+=(\"$before\" \"$word\") ;; esac\n"
+    "    case \"$word\" in --insecure-*) connection+=(\"$word\") ;; esac\n"
+    "    before=\"$word\"\n"
+    "  done\n"
+    "  leapctl list \"${connection[@]}\" -o jsonl 2>/dev/null | "
+    "sed -n 's/^{\"job\":\"\\([^\"]*\\)\".*/\\1/p'\n"
     "}\n";
 
 // One case for each command: what may follow it.
@@ -75,36 +93,37 @@ std::string BashCases(const CommandLine& line) {
   Collect(line.app, "", places);
   std::string cases;
   for (const Place& place : places) {
-    std::vector<std::string> words = SubcommandNames(*place.app);
-    const std::vector<std::string> flags = FlagNames(*place.app);
-    words.insert(words.end(), flags.begin(), flags.end());
-    if (const std::string more = Candidates(Positional(*place.app)); !more.empty())
-      words.push_back(more);
-    const bool files = Positional(*place.app) == "FILE";
-    absl::StrAppend(&cases, "    '", place.path, "') words=\"", absl::StrJoin(words, " "), "\"",
-                    files ? " files=1" : "", " ;;\n");
+    const bool root = place.app == &line.app;
+    absl::StrAppend(&cases, "    '", place.path, "')");
+    if (const auto commands = SubcommandNames(*place.app); !commands.empty())
+      absl::StrAppend(&cases, " words='", absl::StrJoin(commands, " "), "'");
+    if (!root)  // the root's may stand after every command
+      absl::StrAppend(&cases, " flags='", absl::StrJoin(FlagNames(*place.app), " "), "'");
+    absl::StrAppend(&cases, OfferOf(Positional(*place.app)), " ;;\n");
   }
   return cases;
 }
 
+// `path` would be PATH in zsh.
 constexpr absl::string_view kBashFunction =
     "_leapctl() {\n"
-    "  local current=\"${COMP_WORDS[COMP_CWORD]}\" previous=\"${COMP_WORDS[COMP_CWORD-1]}\" "
-    "path='' words='' files='' i\n"
-    "  case \"$previous\" in\n"
-    "    -o|--output) COMPREPLY=($(compgen -W 'table json yaml jsonl' -- \"$current\")); return "
-    ";;\n"
-    "    --buffer) COMPREPLY=($(compgen -W '@BUFFERS@' -- \"$current\")); return ;;\n"
-    "    --out|--state-dir|--tls-*|--token-path) COMPREPLY=($(compgen -f -- \"$current\")); return "
-    ";;\n"
-    "  esac\n"
+    "  local current=\"${COMP_WORDS[COMP_CWORD]}\" before=\"${COMP_WORDS[COMP_CWORD-1]}\" i\n"
+    "  local chain='' words='' flags='' jobs='' files=''\n"
     "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
-    "    case \" @COMMANDS@ \" in *\" ${path:+$path/}${COMP_WORDS[i]} \"*) "
-    "path=\"${path:+$path/}${COMP_WORDS[i]}\" ;; esac\n"
+    "    case \" @COMMANDS@ \" in *\" ${chain:+$chain/}${COMP_WORDS[i]} \"*) "
+    "chain=\"${chain:+$chain/}${COMP_WORDS[i]}\" ;; esac\n"
     "  done\n"
-    "  case \"${path//\\// }\" in\n"
+    "  case \"${chain//\\// }\" in\n"
     "@CASES@"
     "  esac\n"
+    "  case \"$current\" in -*) words=\"$flags @GLOBAL@\" jobs='' files='' ;; esac\n"
+    "  case \"$before\" in\n"
+    "    -o|--output) words='@OUTPUTS@' jobs='' files='' ;;\n"
+    "    --buffer) words='@BUFFERS@' jobs='' ;;\n"
+    "    --baseline) words='' jobs=1 ;;\n"
+    "    --out|--state-dir|--tls-*|--token-path) words='' jobs='' files=1 ;;\n"
+    "  esac\n"
+    "  if [[ -n $jobs ]]; then words=\"$(_leapctl_jobs)\"; fi\n"
     "  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
     "  if [[ -n $files ]]; then COMPREPLY+=($(compgen -f -- \"$current\")); fi\n"
     "}\n";
@@ -121,7 +140,9 @@ std::string CommandWords(const CommandLine& line) {
 
 std::string BashFunction(const CommandLine& line) {
   return absl::StrReplaceAll(kBashFunction, {{"@COMMANDS@", CommandWords(line)},
-                                             {"@BUFFERS@", absl::StrJoin(BufferNames(), " ")},
+                                             {"@BUFFERS@", ChoicesOf("buffer")},
+                                             {"@OUTPUTS@", ChoicesOf("output")},
+                                             {"@GLOBAL@", absl::StrJoin(FlagNames(line.app), " ")},
                                              {"@CASES@", BashCases(line)}});
 }
 
@@ -165,15 +186,21 @@ std::string FishScript(const CommandLine& line) {
     }
     for (const CLI::Option* option : place.app->get_options()) {
       if (option->get_lnames().empty()) continue;
-      absl::StrAppend(
-          &out, "complete -c leapctl", place.path.empty() ? "" : absl::StrCat(" -n '", when, "'"),
-          " -l ", option->get_lnames().front(), option->get_items_expected_max() > 0 ? " -r" : "",
-          " -d ", FishQuoted(option->get_description()), "\n");
+      const std::string& name = option->get_lnames().front();
+      absl::StrAppend(&out, "complete -c leapctl",
+                      place.path.empty() ? "" : absl::StrCat(" -n '", when, "'"), " -l ", name);
+      for (const std::string& letter : option->get_snames()) absl::StrAppend(&out, " -s ", letter);
+      if (option->get_items_expected_max() > 0) absl::StrAppend(&out, " -r");
+      if (const std::string choices = ChoicesOf(name); !choices.empty())
+        absl::StrAppend(&out, " -f -a '", choices, "'");
+      absl::StrAppend(&out, " -d ", FishQuoted(option->get_description()), "\n");
     }
     const std::string positional = Positional(*place.app);
     if (positional == "JOB")
       absl::StrAppend(&out, "complete -c leapctl -n '", when, "' -a '(_leapctl_jobs)'\n");
     if (positional == "FILE") absl::StrAppend(&out, "complete -c leapctl -n '", when, "' -F\n");
+    if (const std::string choices = ChoicesOf(positional); !choices.empty())
+      absl::StrAppend(&out, "complete -c leapctl -n '", when, "' -a '", choices, "'\n");
   }
   return out;
 }
