@@ -3,6 +3,7 @@ The next snapshot's digests name the rank; it is put into quarantine, its place 
 no bad bit is left. Of two ranks nobody can say which is right, and the reason says so."""
 import pathlib
 import re
+import signal
 import struct
 import unittest
 
@@ -28,9 +29,17 @@ def weights_of(c, job):
     return data[middle:middle + PATTERN]
 
 
+def stopped(pid):
+    """Whether every thread of it stands still after SIGSTOP."""
+    states = [task.joinpath("stat").read_text().rpartition(")")[2].split()[0]
+              for task in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+    return set(states) <= {"T"}
+
+
 def overwrite(process, pattern, new):
-    """Writes `new` wherever `pattern` lies in the memory of `process`; how often that was."""
-    pid, count = process.popen.pid, 0
+    """Writes `new` wherever `pattern` lies in the memory of `process`; how often that was. The process stands still while it
+    is written to, and what has changed since it was looked for is left alone: it may be the allocator's by now."""
+    pid, places, count = process.popen.pid, [], 0
     with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
         for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines():
             begin, end, rights = re.match(r"(\w+)-(\w+) (\S+)", line).groups()
@@ -44,10 +53,23 @@ def overwrite(process, pattern, new):
                 continue
             place = held.find(pattern)
             while place >= 0:
-                memory.seek(begin + place)
-                memory.write(new)
-                count += 1
+                places.append(begin + place)
                 place = held.find(pattern, place + 1)
+        process.popen.send_signal(signal.SIGSTOP)
+        try:
+            cluster.wait_until(lambda: stopped(pid), 10, "SIGSTOP does not stop it")
+            for place in places:
+                try:
+                    memory.seek(place)
+                    if memory.read(len(pattern)) != pattern:
+                        continue
+                    memory.seek(place)
+                    memory.write(new)
+                    count += 1
+                except OSError:  # no longer mapped
+                    continue
+        finally:
+            process.popen.send_signal(signal.SIGCONT)
     return count
 
 
