@@ -2,7 +2,10 @@
 // no GPU: the libraries are fakes (engine/cuda/fake_plugin.cc).
 #include "engine/cuda_plugin.h"
 
+#include <algorithm>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
@@ -15,6 +18,8 @@ namespace leap {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::string Fake(const std::string& name) {
@@ -72,17 +77,31 @@ TEST(CudaPluginTest, LoadsAndIsGivenTheReaper) {
   EXPECT_EQ(*LoadCudaPlugin(Fake("good")), plugin);
 }
 
-TEST(HostShardCopierTest, HasCopiedWhenStartReturns) {
+// More copies than its thread's queue holds, so that some are the caller's.
+TEST(HostShardCopierTest, CopiesWhatWasThereBeforeTheNextWrite) {
   HostShardCopier copier;
-  float flat[] = {1, 2, 3, 4};
-  float out[2] = {};
-  ASSERT_OK_AND_ASSIGN(const HostPin pin, copier.Pin(out));
-  ASSERT_OK_AND_ASSIGN(const auto copy, copier.Start(flat, {1, 3}, out));
+  std::vector<float> flat(1 << 20, 1);
+  std::vector<std::vector<float>> outs(40, std::vector<float>(flat.size() - 1));
+  std::vector<std::unique_ptr<ShardCopy>> copies;
+  for (std::vector<float>& out : outs) {
+    ASSERT_OK_AND_ASSIGN(const HostPin pin, copier.Pin(out));
+    ASSERT_OK_AND_ASSIGN(auto copy, copier.Start(flat.data(), {1, 1 << 20}, out.data()));
+    copies.push_back(std::move(copy));
+  }
   EXPECT_OK(copier.BeforeWrite());
-  flat[1] = 0;
+  std::ranges::fill(flat, 2.f);
+  for (size_t i = 0; i < outs.size(); ++i) {
+    EXPECT_OK(copies[i]->Wait(absl::ZeroDuration()));
+    EXPECT_THAT(outs[i], Each(1.f));
+  }
+}
+
+TEST(HostShardCopierTest, WaitingForACopyIsEnough) {
+  HostShardCopier copier;
+  std::vector<float> flat = {1, 2, 3, 4}, out(2);
+  ASSERT_OK_AND_ASSIGN(const auto copy, copier.Start(flat.data(), {1, 3}, out.data()));
   EXPECT_OK(copy->Wait(absl::ZeroDuration()));
-  EXPECT_EQ(out[0], 2);
-  EXPECT_EQ(out[1], 3);
+  EXPECT_THAT(out, ElementsAre(2, 3));
 }
 
 }  // namespace

@@ -65,13 +65,13 @@ class Gpt2Model final : public Model {
       : config_(config),
         layout_(LayoutOf(config)),
         owner_(std::move(device)),
-        copier_(std::move(copier)),
         device_(owner_->tensors()),
         bf16_(options.precision == "bf16"),
         threads_(std::move(threads)),
         runs_(layout_),
         buckets_(layout_, options.bucket_floats),
-        buffers_(layout_, device_) {
+        buffers_(layout_, device_),
+        copier_(std::move(copier)) {
     for (size_t i = 0; i < buffers_.parameters.size(); ++i) {
       torch::autograd::impl::set_post_acc_grad_hooks(
           buffers_.parameters[i], std::make_unique<AnnounceTensor>(&buckets_, i));
@@ -184,13 +184,13 @@ class Gpt2Model final : public Model {
   const ModelConfig config_;
   const WeightLayout layout_;
   const std::unique_ptr<Device> owner_;
-  const std::unique_ptr<ShardCopier> copier_;
   const at::Device device_;
   const bool bf16_;
   const std::unique_ptr<TorchThreads> threads_;
   const DecayRuns runs_;
   GradientBuckets buckets_;  // the hooks of the parameters point at it
   FlatBuffers buffers_;
+  const std::unique_ptr<ShardCopier> copier_;  // last: it may still be reading the buffers
 };
 
 absl::StatusOr<Batch> Gpt2Model::Check(std::span<const int64_t> rows, int64_t row_tokens) const {

@@ -1,6 +1,6 @@
 // Copies ranges of a flat fp32 buffer into host memory without holding training up: what the ring
-// of snapshots (engine/ring.h) is filled by. On a CPU a plain copy; on a GPU a stream beside the
-// training stream copies into pinned memory (engine/cuda/pinned_copier.h, through
+// of snapshots (engine/ring.h) is filled by. On a CPU another thread copies; on a GPU a stream
+// beside the training stream copies into pinned memory (engine/cuda/pinned_copier.h, through
 // engine/cuda_plugin.h).
 //
 // The ring pins its memory once. Then a snapshot, on the training thread, between two steps:
@@ -13,7 +13,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <span>
 #include <vector>
@@ -21,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/serial_thread.h"
 #include "core/layout.h"
 
 namespace leap {
@@ -57,31 +57,31 @@ class ShardCopier {
                                                            float* out) = 0;
 
   // To be called before anything that writes to a buffer which was given to Start is launched: the
-  // device does that after the copies. Does not block the caller.
+  // device does that after the copies. Blocks only for memory that the host copies.
   virtual absl::Status BeforeWrite() = 0;
 };
 
-// The copier for weights in host memory: Start has copied when it returns. Nothing is to be done
-// for an `out` that is the place copied from.
+// The copier for weights in host memory: a thread beside the training thread copies. Whoever needs
+// a copy that the thread has not come to makes it. Nothing is to be done for an `out` that is the
+// place copied from.
 class HostShardCopier final : public ShardCopier {
  public:
   absl::StatusOr<HostPin> Pin(std::span<float> memory) override {
     return HostPin(memory.data(), [](float*) {});
   }
-
   absl::StatusOr<std::unique_ptr<ShardCopy>> Start(const float* flat, FlatRange range,
-                                                   float* out) override {
-    const float* from = flat + range.begin;
-    if (out != from) std::memcpy(out, from, static_cast<size_t>(range.size()) * sizeof(float));
-    return std::make_unique<Done>();
-  }
-
-  absl::Status BeforeWrite() override { return absl::OkStatus(); }
+                                                   float* out) override;
+  // Blocks until the copies are made.
+  absl::Status BeforeWrite() override;
 
  private:
-  struct Done final : ShardCopy {
-    absl::Status Wait(absl::Duration) override { return absl::OkStatus(); }
-  };
+  class Copy;
+  class Waiter;
+
+  std::vector<std::shared_ptr<Copy>> copies_;  // since the last BeforeWrite; training thread
+  SerialThread thread_{kWaiting};
+
+  static constexpr size_t kWaiting = 16;  // more are made by the caller
 };
 
 }  // namespace leap

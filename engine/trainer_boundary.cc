@@ -36,10 +36,10 @@ absl::Status RankTrainer::ApplyLeap() {
   const std::shared_ptr<Ring> ring = this->ring();
   const std::shared_ptr<const StagedLeap> leap = ring->HeldLeap();
   if (leap == nullptr) return absl::InternalError("a leap was agreed that is not held");
-  KeepBefore(leap->leap);
+  LEAP_RETURN_IF_ERROR(model_->copier().BeforeWrite());  // the last leap's shards, on their way out
+  LEAP_ASSIGN_OR_RETURN(KeptState* const kept, KeepWeightsBefore(leap->leap));
   const FlatRange shard = ring->shard();
   const at::Tensor mine = leap_.mine.narrow(0, 0, shard.size());
-  LEAP_RETURN_IF_ERROR(model_->copier().BeforeWrite());  // the last leap's shards, on their way out
   if (spec_.leap.commit_rule == CommitRule::kReplace) {
     auto* const predicted = const_cast<float*>(leap->predicted.data());  // only read
     mine.copy_(at::from_blob(predicted, mine.sizes(), at::kFloat));
@@ -54,6 +54,7 @@ absl::Status RankTrainer::ApplyLeap() {
         model_->SetWeights(part, leap_.all.narrow(0, r * leap_.mine.numel(), part.size())));
   }
   const int64_t boundary_step = position_.step;
+  LEAP_RETURN_IF_ERROR(KeepMoments(kept));
   LEAP_RETURN_IF_ERROR(ScaleMoments(leap->horizon_steps));
   if (spec_.leap.advance_step) {
     // Replace goes from the base; rebase keeps the steps trained since (core/savings.h).

@@ -41,20 +41,27 @@ void RankTrainer::PrepareToKeep(FlatRange shard) {
     if (kept.leap != 0 && kept.shard == shard) continue;
     kept.leap = 0;
     kept.shard = shard;
+    kept.copies.clear();
     for (std::vector<float>* buffer : {&kept.weights, &kept.exp_avg, &kept.exp_avg_sq}) {
       buffer->resize(static_cast<size_t>(shard.size()));
     }
   }
 }
 
-// In place of the oldest.
-void RankTrainer::KeepBefore(uint64_t leap) {
+// In place of the oldest. Null: nothing is kept, as no leap is ever undone.
+absl::StatusOr<RankTrainer::KeptState*> RankTrainer::KeepWeightsBefore(uint64_t leap) {
   const auto oldest = std::ranges::min_element(kept_, {}, &KeptState::leap);
-  if (oldest == kept_.end()) return;
-  model_->ReadWeights(oldest->shard, oldest->weights);
-  model_->ReadMoments(oldest->shard, oldest->exp_avg, oldest->exp_avg_sq);
+  if (oldest == kept_.end()) return nullptr;
+  oldest->copies.clear();
+  LEAP_RETURN_IF_ERROR(model_->StartReadWeights(oldest->shard, oldest->weights, oldest->copies));
   oldest->position = position_;
   oldest->leap = leap;
+  return &*oldest;
+}
+
+absl::Status RankTrainer::KeepMoments(KeptState* kept) {
+  if (kept == nullptr) return absl::OkStatus();
+  return model_->StartReadMoments(kept->shard, kept->exp_avg, kept->exp_avg_sq, kept->copies);
 }
 
 void RankTrainer::ForgetKeptFrom(uint64_t leap) {
@@ -107,7 +114,8 @@ absl::StatusOr<bool> RankTrainer::UndoLeap(const EpochOptions& options, JoinRepo
 }
 
 // All or nothing: nothing is written before every shard is here.
-absl::Status RankTrainer::RestoreKept(const KeptState& kept) {
+absl::Status RankTrainer::RestoreKept(KeptState& kept) {
+  for (const auto& copy : kept.copies) LEAP_RETURN_IF_ERROR(copy->Wait(kLongCopy));
   const int world_size = group_->world_size();
   const int64_t longest = LongestShardOf(size(), world_size);
   std::vector<at::Tensor> gathered;

@@ -123,12 +123,15 @@ class RankTrainer final : public Trainer {
     FlatRange shard;
     TrainPosition position;
     std::vector<float> weights, exp_avg, exp_avg_sq;
+    ShardCopies copies;  // into the above, perhaps still under way; goes before them
   };
   void PrepareToKeep(FlatRange shard);
-  void KeepBefore(uint64_t leap);
+  // The first before the weights change; the second, with its result, before the moments do.
+  absl::StatusOr<KeptState*> KeepWeightsBefore(uint64_t leap);
+  absl::Status KeepMoments(KeptState* kept);
   void ForgetKeptFrom(uint64_t leap);
   absl::StatusOr<bool> UndoLeap(const EpochOptions& options, JoinReport* report);
-  absl::Status RestoreKept(const KeptState& kept);
+  absl::Status RestoreKept(KeptState& kept);
   void ReplaceCheckpoints();
 
   absl::StatusOr<double> TrainBatch();
