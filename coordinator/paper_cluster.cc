@@ -86,6 +86,13 @@ void PaperCluster::Play(int rounds) {
   }
 }
 
+void PaperCluster::Advance(absl::Duration time) {
+  for (const absl::Time end = now_ + time; now_ < end;) {
+    now_ += absl::Milliseconds(100);
+    Step(machine::Tick{});
+  }
+}
+
 void PaperCluster::Say(const std::string& name, const v1::AgentMessage& message) {
   if (!ears_) return Hear(name, message);
   for (const auto& [who, heard] : ears_(name, message)) Hear(who, heard);
