@@ -345,6 +345,19 @@ TEST_F(CommandsTest, SnapshotExportNamesTheStepsThatAreHeld) {
       << "the ranks keep four, of the running epoch";
 }
 
+TEST_F(CommandsTest, SnapshotExportAsksNobodyWhoseEpochHasEnded) {
+  service_.jobs["demo-1"] = RunningJob();
+  service_.jobs["demo-1"].set_state(v1::Job::RECOVERING);
+  AddSnapshotsOfTwoEpochs();
+
+  const Answer answer =
+      Run({"snapshot", "export", "demo-1", "--step", "350", "--out", "/tmp/never"});
+
+  EXPECT_EQ(answer.code, 4);
+  EXPECT_THAT(answer.err, testing::EndsWith("at step 350; none is held now (ranks drop their "
+                                            "rings when an epoch ends)\n"));
+}
+
 TEST_F(CommandsTest, SnapshotsTellWhoStillHoldsThem) {
   service_.jobs["demo-1"] = RunningJob();
   AddSnapshotsOfTwoEpochs();

@@ -43,7 +43,7 @@ absl::StatusOr<v1::Snapshot> FindSnapshot(Client& client, const v1::Job& job, in
   return MakeError(
       absl::StatusCode::kNotFound, ErrorReason::kSnapshotNotFound,
       absl::StrCat("nobody holds a snapshot of ", job.job(), " at step ", step, "; ",
-                   held.empty() ? "none is held now (rings are dropped when a job ends)"
+                   held.empty() ? "none is held now (ranks drop their rings when an epoch ends)"
                                 : absl::StrCat("held are steps ", absl::StrJoin(held, ", "))));
 }
 
@@ -101,9 +101,8 @@ WeightLayout FlatLayout(int64_t parameters) {
 
 void ForgetDroppedSources(const v1::Job& job, v1::ListSnapshotsResponse* rows) {
   const absl::StatusOr<JobSpec> spec = ParseJobSpec(job.spec_yaml());
-  int64_t held = HasEnded(job.state()) ? 0
-                 : spec.ok()           ? spec->leap.ring_depth
-                                       : rows->snapshots_size();
+  const bool trains = job.state() == v1::Job::RUNNING || job.state() == v1::Job::PAUSED;
+  int64_t held = !trains ? 0 : spec.ok() ? spec->leap.ring_depth : rows->snapshots_size();
   for (int i = rows->snapshots_size(); i-- > 0;) {
     v1::Snapshot* row = rows->mutable_snapshots(i);
     if (row->epoch() == job.epoch() && held > 0) {

@@ -22,8 +22,8 @@ std::optional<WeightLayout> LayoutOfModel(const ModelSpec& model, absl::string_v
 WeightLayout FlatLayout(int64_t parameters);
 
 // The ledger names who held a snapshot when it was taken; the ranks keep the newest
-// `spec.leap.ring_depth` of the running epoch. Clears the sources of the others. `rows` end with
-// the job's newest.
+// `spec.leap.ring_depth` while their epoch trains. Clears the sources of the others. `rows` end
+// with the job's newest.
 void ForgetDroppedSources(const v1::Job& job, v1::ListSnapshotsResponse* rows);
 
 }  // namespace leap
