@@ -33,10 +33,11 @@ void Raise(int stop) {
 
 void OnSignal(int signal) {
   const int saved_errno = errno;
-  // From now on the signal does what it does by default: the next one ends the process.
+  // From now on the signal does what it does by default: the next one ends the process. Of a closed
+  // terminal kernel and shell tell one after the other, and nobody insists.
   struct sigaction action = {};
   action.sa_handler = SIG_DFL;
-  sigaction(signal, &action, nullptr);
+  if (signal != SIGHUP) sigaction(signal, &action, nullptr);
   Raise(signal);
   errno = saved_errno;
 }
@@ -47,6 +48,13 @@ void Install(int signal, void (*handler)(int)) {
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
   sigaction(signal, &action, nullptr);
+}
+
+// By nohup.
+bool Ignored(int signal) {
+  struct sigaction action = {};
+  sigaction(signal, nullptr, &action);
+  return action.sa_handler == SIG_IGN;
 }
 
 }  // namespace
@@ -61,11 +69,13 @@ StopSignal::StopSignal() {
   Install(SIGPIPE, SIG_IGN);
   Install(SIGTERM, OnSignal);
   Install(SIGINT, OnSignal);
+  if (!Ignored(SIGHUP)) Install(SIGHUP, OnSignal);
 }
 
 StopSignal::~StopSignal() {
   Install(SIGTERM, SIG_DFL);
   Install(SIGINT, SIG_DFL);
+  if (!Ignored(SIGHUP)) Install(SIGHUP, SIG_DFL);
   close(g_write_fd.exchange(-1));
   close(read_fd_);
 }

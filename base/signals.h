@@ -1,5 +1,5 @@
-// SIGTERM and SIGINT as something a program can wait for, so that it can shut down in its own
-// order.
+// SIGTERM, SIGINT and SIGHUP (its terminal was closed) as something a program can wait for, so that
+// it can shut down in its own order.
 //
 //   int main() {
 //     StopSignal stop;                       // before any thread is started
@@ -8,8 +8,8 @@
 //     …stop, join…
 //   }
 //
-// A second signal ends the process at once, with the usual status: an operator who insists is
-// obeyed.
+// A second SIGTERM or SIGINT ends the process at once, with the usual status: an operator who
+// insists is obeyed. Under nohup SIGHUP stays ignored.
 #pragma once
 
 #include <optional>
@@ -27,8 +27,7 @@ class StopSignal {
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
 
-  // Blocks until a signal has come (SIGTERM or SIGINT is returned) or Request was called (0 is
-  // returned).
+  // Blocks until a signal has come (it is returned) or Request was called (0 is returned).
   int Wait();
 
   // The same, at most this long; nothing if none came.

@@ -29,6 +29,24 @@ TEST(StopSignal, TellsWhichSignalCameAndKeepsTellingIt) {
   EXPECT_THAT(stop.WaitFor(absl::ZeroDuration()), Optional(SIGTERM));
 }
 
+TEST(StopSignal, AClosedTerminalAsksOnceHoweverOftenItIsTold) {
+  StopSignal stop;
+
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(raise(SIGHUP), 0);
+
+  EXPECT_EQ(stop.Wait(), SIGHUP);
+}
+
+TEST(StopSignal, NohupStaysInForce) {
+  signal(SIGHUP, SIG_IGN);
+  {
+    StopSignal stop;
+    ASSERT_EQ(raise(SIGHUP), 0);
+    EXPECT_FALSE(stop.requested());
+  }
+  EXPECT_EQ(signal(SIGHUP, SIG_DFL), SIG_IGN);
+}
+
 TEST(StopSignal, WakesAWaitingThread) {
   StopSignal stop;
   std::thread waiter([&] { EXPECT_EQ(stop.Wait(), 0); });

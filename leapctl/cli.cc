@@ -104,8 +104,8 @@ void DocsFlags(CLI::App& app, Options& options) {
 
 constexpr std::array<Command, 20> kCommands = {{
     {"submit", "Queue a job.", SubmitFlags, Submit},
-    {"run", "Run a job with everything on this machine: coordinator, workers, verifiers.", RunFlags,
-     RunLocally},
+    {"run", "Run a job with everything on this machine; Ctrl-C ends it all, a second one at once.",
+     RunFlags, RunLocally},
     {"list", "List jobs, newest first.", ListFlags, List},
     {"get", "Show one job.", JobFlag, Get},
     {"describe",

@@ -20,7 +20,9 @@ std::span<const ExitCodeInfo> ExitCodes() {
       {ExitCode::kUnreachable, "the coordinator could not be reached, or did not answer in time"},
       {ExitCode::kNotAllowed, "the coordinator asks for a token or certificate with another role"},
       {ExitCode::kCancelled, "the job that was waited for was cancelled"},
-      {ExitCode::kInterrupted, "interrupted by Ctrl-C; watch and --wait leave the job running"},
+      {ExitCode::kInterrupted,
+       "interrupted by Ctrl-C, SIGTERM or SIGHUP; watch and --wait leave the job running, run ends "
+       "all that it started"},
   }};
   return kCodes;
 }
