@@ -1,6 +1,8 @@
 #include "coordinator/sqlite.h"
 
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
@@ -38,6 +40,10 @@ absl::Status StatusOfCode(int code, const std::string& file, absl::string_view w
                                     "; restore it from a backup, or move it away to begin "
                                     "with an empty one (running jobs must then be "
                                     "submitted again; their checkpoints stay)"),
+                       metadata);
+    case SQLITE_IOERR:
+      return MakeError(absl::StatusCode::kInternal, ErrorReason::kLedgerUnavailable,
+                       absl::StrCat(where, "; see the system's log for what that disk has"),
                        metadata);
     default:
       return MakeError(absl::StatusCode::kInternal, ErrorReason::kLedgerUnavailable, where,
@@ -115,7 +121,14 @@ absl::StatusOr<std::unique_ptr<SqliteConnection>> SqliteConnection::Open(const s
 SqliteConnection::~SqliteConnection() { sqlite3_close_v2(db_); }
 
 absl::Status SqliteConnection::Error(int code, absl::string_view what) const {
-  return StatusOfCode(code, file_, what, db_ ? sqlite3_errmsg(db_) : sqlite3_errstr(code));
+  if (db_ == nullptr) return StatusOfCode(code, file_, what, sqlite3_errstr(code));
+  if ((code & 0xff) != SQLITE_IOERR) return StatusOfCode(code, file_, what, sqlite3_errmsg(db_));
+  // The system knows more. Where SQLite makes room for its index a full disk is an I/O error too.
+  const int cause = sqlite3_system_errno(db_);
+  const bool full = cause == ENOSPC || cause == EDQUOT;
+  return StatusOfCode(full ? SQLITE_FULL : code, file_, what,
+                      absl::StrCat(sqlite3_errmsg(db_), cause == 0 ? "" : ": ",
+                                   cause == 0 ? "" : std::strerror(cause)));
 }
 
 absl::Status SqliteConnection::Execute(const std::string& sql) {
