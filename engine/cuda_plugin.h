@@ -29,7 +29,8 @@ inline constexpr char kCudaPluginLibrary[] = "libleap_engine_cuda.so";
 // is not there; something that it needs is not there; it is of another build; no driver or no GPU.
 absl::StatusOr<const CudaPlugin*> LoadCudaPlugin(const std::string& library = kCudaPluginLibrary);
 
-// Group::Join for tensors on a GPU: joins over Gloo, then over NCCL beside it. Same contract.
+// Group::Join for tensors on a GPU: joins over Gloo, then over NCCL beside it. Same contract, and
+// FailedPrecondition (DEVICE_UNAVAILABLE), on every rank: two of them are on the same GPU.
 // Tensors on the host may be given too; they go over Gloo.
 absl::StatusOr<std::unique_ptr<Group>> JoinCuda(const CudaPlugin& plugin,
                                                 const GroupOptions& options, int device,

@@ -13,6 +13,8 @@
 namespace leap {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::Each;
 using ::testing::HasSubstr;
 
 nlohmann::json Counts() {
@@ -104,6 +106,32 @@ TEST_F(DeviceTest, GroupCopiesAndRebaseAreTheLibrarys) {
   EXPECT_EQ(more("copies"), 2 * (3 * 4 + 1));
   EXPECT_GT(more("early"), 0) << "who writes says so before";
   EXPECT_EQ(after["pinned"], 0) << "memory is unpinned before it is freed";
+}
+
+TEST_F(DeviceTest, EveryRankHasAGpuOfItsOwn) {
+  ASSERT_OK_AND_ASSIGN(const CudaPlugin* plugin, LoadCudaPlugin());
+  const auto join = [&](const std::string& epoch) {
+    std::vector<absl::Status> joined(3);
+    std::vector<std::thread> threads;
+    for (int rank = 0; rank < 3; ++rank) {
+      threads.emplace_back([&, rank] {
+        const GroupOptions options{.store_address = absl::StrCat("127.0.0.1:", store_->port()),
+                                   .prefix = epoch,
+                                   .rank = rank,
+                                   .world_size = 3};
+        joined[static_cast<size_t>(rank)] =
+            JoinCuda(*plugin, options, /*device=*/0, std::make_shared<Interrupt>()).status();
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return joined;
+  };
+  EXPECT_THAT(join("apart"), Each(IsOk()));
+  setenv("LEAP_HOST_PLUGIN_GPU", "7", /*overwrite=*/1);
+  EXPECT_THAT(join("shared"), Each(StatusIs(absl::StatusCode::kFailedPrecondition,
+                                            AllOf(HasSubstr("ranks 0 and 1 are on the same GPU"),
+                                                  HasSubstr("CUDA_VISIBLE_DEVICES")))));
+  unsetenv("LEAP_HOST_PLUGIN_GPU");
 }
 
 TEST_F(DeviceTest, OtherNamesAreRefused) {

@@ -38,6 +38,7 @@ constexpr leap::CudaPlugin kPlugin = {.version = FAKE_VERSION,
                                       .compiler = FAKE_COMPILER,
                                       .device_count = DeviceCount,
                                       .tensors = nullptr,
+                                      .identity = nullptr,
                                       .join = nullptr,
                                       .make_copier = MakeCopier,
                                       .add_displacement = nullptr};

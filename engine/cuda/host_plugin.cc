@@ -6,6 +6,8 @@
 // (BeforeWrite), or kLate after somebody began to wait for it. So what writes without announcing
 // itself spoils the copies of before.
 //
+// Whoever asks is on a GPU of its own, or on $LEAP_HOST_PLUGIN_GPU, if that is set.
+//
 // It counts what it is asked for. leap_host_plugin_counts is for a test in the same process; a
 // process that ends writes them to $LEAP_HOST_PLUGIN_COUNTS.PID, if that is set.
 #include <unistd.h>
@@ -142,6 +144,12 @@ constexpr CudaPlugin kPlugin = {
     .compiler = kCudaPluginCompiler,
     .device_count = []() -> absl::StatusOr<int> { return 1; },
     .tensors = [](int) -> std::string { return "cpu"; },
+    .identity = [](int) -> absl::StatusOr<CudaIdentity> {
+      static std::atomic<int64_t> last = 0;
+      const char* gpu = std::getenv("LEAP_HOST_PLUGIN_GPU");
+      if (gpu != nullptr) return CudaIdentity{0, std::atoll(gpu)};
+      return CudaIdentity{getpid(), ++last};
+    },
     .join = [](const GroupOptions&, int, std::shared_ptr<Interrupt>,
                std::unique_ptr<Group> host) -> absl::StatusOr<std::unique_ptr<Group>> {
       ++counts.joins;

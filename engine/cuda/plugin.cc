@@ -4,10 +4,12 @@
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 
+#include <bit>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 #include "engine/cuda/cuda_status.h"
 #include "engine/cuda/displacement.h"
 #include "engine/cuda/nccl_group.h"
@@ -28,6 +30,14 @@ absl::StatusOr<int> DeviceCount() {
 }
 
 std::string Tensors(int device) { return absl::StrCat("cuda:", device); }
+
+absl::StatusOr<CudaIdentity> Identity(int device) {
+  constexpr char kAsking[] = "asking which GPU this is";
+  cudaDeviceProp properties;
+  LEAP_CUDA_RETURN_IF_ERROR(cudaGetDeviceProperties(&properties, device), kAsking);
+  static_assert(sizeof(CudaIdentity) == sizeof(properties.uuid));
+  return std::bit_cast<CudaIdentity>(properties.uuid);
+}
 
 absl::StatusOr<std::unique_ptr<Group>> Join(const GroupOptions& options, int device,
                                             std::shared_ptr<Interrupt> interrupt,
@@ -50,6 +60,7 @@ constexpr CudaPlugin kPlugin = {.version = kCudaPluginVersion,
                                 .compiler = kCudaPluginCompiler,
                                 .device_count = DeviceCount,
                                 .tensors = Tensors,
+                                .identity = Identity,
                                 .join = Join,
                                 .make_copier = MakePinnedCopier,
                                 .add_displacement = AddDisplacement};

@@ -10,6 +10,7 @@
 // Nothing is thrown across. The library keeps no state but the CudaHost, and is never unloaded.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -23,9 +24,11 @@
 
 namespace leap {
 
-inline constexpr uint32_t kCudaPluginVersion = 2;
+inline constexpr uint32_t kCudaPluginVersion = 3;
 inline constexpr char kCudaPluginCompiler[] = __VERSION__;
 inline constexpr char kCudaPluginEntry[] = "leap_cuda_plugin";
+
+using CudaIdentity = std::array<int64_t, 2>;
 
 // What the program does for the library. Lives as long as the process.
 struct CudaHost {
@@ -45,6 +48,10 @@ struct CudaPlugin {
 
   // `device` in LibTorch's words: "cuda:0". All pointers and tensors below are of it.
   std::string (*tensors)(int device);
+
+  // The UUID of the GPU behind `device`: the same to every process that uses this GPU, and to none
+  // that uses another.
+  absl::StatusOr<CudaIdentity> (*identity)(int device);
 
   // The NCCL group of an epoch (engine/cuda/nccl_group.h). `host_group`: the same ranks over Gloo.
   absl::StatusOr<std::unique_ptr<Group>> (*join)(const GroupOptions& options, int device,

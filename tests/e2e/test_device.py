@@ -14,11 +14,13 @@ MISSING = "the job asks for spec.train.device: cuda, but libleap_engine_cuda.so 
 class Machines(cluster.Cluster):
     """Agents named in `gpus` have the stand-in."""
     gpus = ()
+    shared = False  # they are all on one GPU
 
     def command(self, name, arguments):
         if name not in self.gpus:
             return arguments
-        return ["env", f"LD_LIBRARY_PATH={STAND_IN}", f"LEAP_HOST_PLUGIN_COUNTS={self.folder / name}.counts", *arguments]
+        gpu = ["LEAP_HOST_PLUGIN_GPU=7"] if self.shared else []
+        return ["env", f"LD_LIBRARY_PATH={STAND_IN}", f"LEAP_HOST_PLUGIN_COUNTS={self.folder / name}.counts", *gpu, *arguments]
 
     def counts(self, name):
         """What a process asked of its stand-in; ends the process."""
@@ -54,6 +56,16 @@ class DeviceTest(unittest.TestCase):
                 self.assertGreater(counts["early"], 0, counts)
                 self.assertEqual(counts["pinned"], 0, counts)
             self.assertGreaterEqual(c.counts("v0")["copiers"], 1)  # its model is there, too
+
+    @unittest.skipIf(not STAND_IN.exists(), "the stand-in was not built")
+    def test_two_workers_on_one_gpu_are_told_so(self):
+        with Machines() as c:
+            c.gpus, c.shared = ("w0", "w1"), True
+            c.start(workers=2)
+            end = c.wait(c.submit(c.spec(**on_cuda(QUIET))), state="FAILED")
+            self.assertIn("ranks 0 and 1 are on the same GPU; start each worker with a GPU of its own (CUDA_VISIBLE_DEVICES",
+                          end["state_reason"])
+            c.wait(c.submit(c.spec(**QUIET)))  # the same processes are of use again
 
     def test_a_worker_without_it_says_what_is_missing(self):
         with Machines() as c:
