@@ -1,8 +1,10 @@
 // How long a commit holds training up, against a plain copy of the same bytes; and what snapshots
 // cost a step.
 //
-//   commit_pause FOLDER [WORLD=2] [STEPS=60]     gpt2-tiny, ranks as threads over loopback; FOLDER
-//   holds UTF-8 text
+//   commit_pause FOLDER [WORLD=2] [STEPS=60] [DEVICE=cpu] [PRESET=gpt2-tiny] [PRECISION=fp32]
+//
+// FOLDER holds UTF-8 text; ranks are threads over loopback. All are on one GPU where DEVICE is
+// cuda, so WORLD is 1 there.
 //
 // Goal (issue 3, 7.5): pause <= two plain copies of the weights plus one all-gather.
 #include <ATen/ops/zeros.h>
@@ -12,16 +14,17 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "engine/device.h"
 #include "engine/trainer.h"
 
 namespace leap {
@@ -107,12 +110,19 @@ int Main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   const int world = argc > 2 ? std::atoi(argv[2]) : 2;
   const int steps = argc > 3 ? std::atoi(argv[3]) : 60;
+  const std::string device_name = argc > 4 ? argv[4] : "cpu";
+  const std::string preset = argc > 5 ? argv[5] : "gpt2-tiny";
+  const std::string precision = argc > 6 ? argv[6] : "fp32";
+  // First: LibTorch takes in a GPU only before it is first used.
+  const auto device = Device::Open(device_name);
+  if (!device.ok()) return std::fprintf(stderr, "%s\n", device.status().ToString().c_str()), 2;
   const auto spec_of = [&](const std::string& leap) {
-    auto spec =
-        ParseJobSpec(absl::StrCat("apiVersion: leap/v1\nkind: Job\nmetadata: {name: bench}\nspec:\n"
-                                  "  data: {paths: ['",
-                                  argv[1], "']}\n  train: {steps: ", steps, "}\n  leap: ", leap,
-                                  "\n  checkpoint: {every_steps: 0, resume: never}\n"));
+    auto spec = ParseJobSpec(
+        absl::StrCat("apiVersion: leap/v1\nkind: Job\nmetadata: {name: bench}\nspec:\n"
+                     "  model: {preset: ",
+                     preset, "}\n  data: {paths: ['", argv[1], "']}\n  train: {steps: ", steps,
+                     ", device: ", device_name, ", precision: ", precision, "}\n  leap: ", leap,
+                     "\n  checkpoint: {every_steps: 0, resume: never}\n"));
     if (!spec.ok()) std::exit((std::fprintf(stderr, "%s\n", spec.status().ToString().c_str()), 2));
     return *spec;
   };
@@ -127,21 +137,24 @@ int Main(int argc, char** argv) {
   const double taking = Train(leaping, world, store, 2, false, snapshots, &parameters);
   Train(leaping, world, store, 3, true, leaps, &parameters);
 
-  const size_t bytes = static_cast<size_t>(parameters) * sizeof(float);
-  std::vector<char> from(bytes, 1), to(bytes, 2);
+  const at::TensorOptions options = at::TensorOptions().device((*device)->tensors());
   std::vector<double> copies, gathers;
-  for (int i = 0; i < 20; ++i) {
-    const double start = Now();
-    std::memcpy(to.data(), from.data(), bytes);
-    copies.push_back(Now() - start + static_cast<double>(to[static_cast<size_t>(i)]) * 0);
+  {
+    const at::Tensor from = at::zeros({parameters}, options), to = at::zeros({parameters}, options);
+    for (int i = 0; i < 20; ++i) {
+      const double start = Now();
+      to.copy_(from);
+      (void)to[parameters - 1].item<float>();  // waits for a device
+      copies.push_back(Now() - start);
+    }
   }
   OnEach(world, [&](int rank) {
-    auto group = Group::Join(
+    auto group = (*device)->Join(
         {.store_address = store, .prefix = "bench/gather", .rank = rank, .world_size = world},
         std::make_shared<Interrupt>());
     if (!group.ok()) std::exit(1);
-    const at::Tensor mine = at::zeros({parameters / world}),
-                     all = at::zeros({parameters / world * world});
+    const at::Tensor mine = at::zeros({parameters / world}, options),
+                     all = at::zeros({parameters / world * world}, options);
     for (int i = 0; i < 20; ++i) {
       const double start = Now();
       if (!(*group)->Wait((*group)->AllGather(all, mine)).ok()) std::exit(1);
@@ -156,8 +169,8 @@ int Main(int argc, char** argv) {
     shortest.push_back(*std::ranges::min_element(pauses));
     longest.push_back(*std::ranges::max_element(pauses));
   }
-  std::printf("%ld parameters, %d ranks (threads), medians in ms\n", static_cast<long>(parameters),
-              world);
+  std::printf("%s, %s, %s: %ld parameters, %d ranks (threads), medians in ms\n", preset.c_str(),
+              precision.c_str(), device_name.c_str(), static_cast<long>(parameters), world);
   std::printf("step, leaps off              %8.3f\n", plain * 1e3);
   std::printf("step, a snapshot every %d    %8.3f\n", kInterval, taking * 1e3);
   std::printf("snapshot, training thread    %8.3f   (%zu taken)\n", Median(snapshots.copies) * 1e3,

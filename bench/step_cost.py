@@ -3,6 +3,7 @@
 with neither, by real processes on this machine.
 
     bench/step_cost.py [--build build/release] [--steps 150] [--pairs 3] [--workers 2] [--verifiers 2] [--nice 10] [--pin]
+                       [--device cpu] [--preset gpt2-tiny] [--precision fp32] [--batch 16]
 
 One cluster runs three kinds of jobs in turn, `--pairs` times, each in the order off, snapshots, verified, then backwards
 (so that a machine that slows down or speeds up touches all alike), same model, text and seed:
@@ -40,6 +41,10 @@ def arguments():
     parser.add_argument("--nice", type=int, default=10)
     parser.add_argument("--pin", action="store_true")
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: each worker wants a GPU of its own")
+    parser.add_argument("--preset", default="gpt2-tiny")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--batch", type=int, default=16, help="sequences a step, over all workers")
     return parser.parse_args()
 
 
@@ -49,7 +54,9 @@ def spec(args, kind):
     verifiers = {"min_replicas": args.verifiers} if kind == "verified" else {"max_replicas": 0}
     return {"apiVersion": "leap/v1", "kind": "Job", "metadata": {"name": kind}, "spec": {
         "data": {"paths": [args.text]}, "leap": leap, "verifiers": verifiers,
-        "train": {"steps": args.steps, "seed": args.seed}, "workers": {"replicas": args.workers},
+        "train": {"steps": args.steps, "seed": args.seed, "device": args.device, "precision": args.precision,
+                  "batch_sequences": args.batch},
+        "model": {"preset": args.preset}, "workers": {"replicas": args.workers},
         "checkpoint": {"every_steps": 0, "resume": "never"}}}
 
 
