@@ -105,6 +105,39 @@ double Train(const JobSpec& spec, int world, const std::string& store, int epoch
   return Median(seconds);
 }
 
+// Seconds that a copy of the weights takes, where they are.
+double PlainCopy(const Device& device, int64_t parameters) {
+  const at::TensorOptions options = at::TensorOptions().device(device.tensors());
+  const at::Tensor from = at::zeros({parameters}, options), to = at::zeros({parameters}, options);
+  std::vector<double> seconds;
+  for (int i = 0; i < 20; ++i) {
+    const double start = Now();
+    to.copy_(from);
+    (void)to[parameters - 1].item<float>();  // waits for a device
+    seconds.push_back(Now() - start);
+  }
+  return Median(seconds);
+}
+
+double PlainGather(Device& device, int64_t parameters, int world, const std::string& store) {
+  const at::TensorOptions options = at::TensorOptions().device(device.tensors());
+  std::vector<double> seconds;
+  OnEach(world, [&](int rank) {
+    auto group = device.Join(
+        {.store_address = store, .prefix = "bench/gather", .rank = rank, .world_size = world},
+        std::make_shared<Interrupt>());
+    if (!group.ok()) std::exit(1);
+    const at::Tensor mine = at::zeros({parameters / world}, options);
+    const at::Tensor all = at::zeros({parameters / world * world}, options);
+    for (int i = 0; i < 20; ++i) {
+      const double start = Now();
+      if (!(*group)->Wait((*group)->AllGather(all, mine)).ok()) std::exit(1);
+      if (rank == 0) seconds.push_back(Now() - start);
+    }
+  });
+  return Median(seconds);
+}
+
 int Main(int argc, char** argv) {
   if (argc < 2) return std::fprintf(stderr, "usage: commit_pause FOLDER [WORLD] [STEPS]\n"), 2;
   std::signal(SIGPIPE, SIG_IGN);
@@ -137,33 +170,10 @@ int Main(int argc, char** argv) {
   const double taking = Train(leaping, world, store, 2, false, snapshots, &parameters);
   Train(leaping, world, store, 3, true, leaps, &parameters);
 
-  const at::TensorOptions options = at::TensorOptions().device((*device)->tensors());
-  std::vector<double> copies, gathers;
-  {
-    const at::Tensor from = at::zeros({parameters}, options), to = at::zeros({parameters}, options);
-    for (int i = 0; i < 20; ++i) {
-      const double start = Now();
-      to.copy_(from);
-      (void)to[parameters - 1].item<float>();  // waits for a device
-      copies.push_back(Now() - start);
-    }
-  }
-  OnEach(world, [&](int rank) {
-    auto group = (*device)->Join(
-        {.store_address = store, .prefix = "bench/gather", .rank = rank, .world_size = world},
-        std::make_shared<Interrupt>());
-    if (!group.ok()) std::exit(1);
-    const at::Tensor mine = at::zeros({parameters / world}, options),
-                     all = at::zeros({parameters / world * world}, options);
-    for (int i = 0; i < 20; ++i) {
-      const double start = Now();
-      if (!(*group)->Wait((*group)->AllGather(all, mine)).ok()) std::exit(1);
-      if (rank == 0) gathers.push_back(Now() - start);
-    }
-  });
+  const double copy = PlainCopy(**device, parameters) * 1e3;
+  const double gather = PlainGather(**device, parameters, world, store) * 1e3;
   MutexLock lock(&leaps.mutex);
   MutexLock lock2(&snapshots.mutex);
-  const double copy = Median(copies) * 1e3, gather = Median(gathers) * 1e3;
   std::vector<double> shortest, longest;
   for (const auto& [leap, pauses] : leaps.pauses) {
     shortest.push_back(*std::ranges::min_element(pauses));
