@@ -1,5 +1,6 @@
 // Every state in which a job does not get on says what it waits for, since when, and what would
 // resolve it: each is reached, with agents of paper, and read off the view that describe shows.
+#include <algorithm>
 #include <functional>
 #include <ostream>
 #include <string>
@@ -223,8 +224,21 @@ const Case kCases[] = {
      },
      "waits for the result of rank 1 (w1)", "they report it"},
     {"ACheckpoint", "checkpoint", [](auto& c) { c.Play(100); },
-     "steps old, and one is due every 20", "rank 0 (w0) logs checkpoint-failed", false,
+     "steps old, and one is due every 20", "the disk of rank 0 (w0) gets faster", false,
      With("", [](JobSpec& spec) { spec.checkpoint.every_steps = 20; })},
+    {"ACheckpointThatCannotBeWritten", "checkpoint",
+     [](auto& c) {
+       Train(c);
+       v1::AgentMessage failed;
+       failed.mutable_checkpoint_written()->set_job("a-1");
+       failed.mutable_checkpoint_written()->set_epoch(1);
+       failed.mutable_checkpoint_written()->set_step(40);
+       failed.mutable_checkpoint_written()->set_error("cannot write /x: No space left on device");
+       c.Hear("w0", failed);
+       c.Play(1);
+     },
+     "the checkpoint of step 40: cannot write /x: No space left on device",
+     "rank 0 (w0) writes the next one when it is due"},
     {"TheLedger", "ledger",
      [](auto& c) {
        Train(c);
@@ -343,6 +357,33 @@ TEST(WaitsSince, TheFirstTickThatSawItStaysTheSame) {
   cluster.set_ledger_error("");
   cluster.Play(30);
   EXPECT_EQ(since(), absl::InfinitePast()) << "it is over";
+}
+
+TEST(WaitsSince, ACheckpointThatCannotBeWrittenIsAnEventOnceAndOverWithTheNext) {
+  PaperCluster cluster(1);
+  cluster.Play(45);
+  const auto say = [&](int64_t step, const std::string& path, const std::string& error) {
+    v1::AgentMessage message;
+    v1::CheckpointWritten* const written = message.mutable_checkpoint_written();
+    written->set_job("a-1");
+    written->set_epoch(1);
+    written->set_step(step);
+    written->set_path(path);
+    written->set_error(error);
+    cluster.Hear("w0", message);
+  };
+  const auto waits = [&] {
+    return std::ranges::count(cluster.job().waits, "checkpoint", &machine::Wait::what);
+  };
+  say(20, "", "disk full");
+  say(40, "", "disk full");
+  EXPECT_EQ(waits(), 1);
+  EXPECT_EQ(std::ranges::count(cluster.events(), "checkpoint-failed: step 20: disk full"), 1);
+  EXPECT_THAT(cluster.events(), testing::Not(testing::Contains(HasSubstr("step 40: disk full"))));
+  EXPECT_EQ(cluster.job().record.checkpoint_path, "");
+  say(40, "/state/checkpoints/a-1/step-40", "");
+  EXPECT_EQ(waits(), 0);
+  EXPECT_EQ(cluster.job().record.checkpoint_step, 40);
 }
 
 TEST(WaitsSince, AJobThatHasEndedWaitsForNothing) {

@@ -251,7 +251,8 @@ absl::StatusOr<machine::AgentMessage> From(const v1::CheckpointWritten& in) {
                                     .epoch = in.epoch(),
                                     .step = in.step(),
                                     .path = Cut(in.path()),
-                                    .seconds = Measured(in.seconds())};
+                                    .seconds = Measured(in.seconds()),
+                                    .error = Cut(in.error())};
 }
 
 absl::StatusOr<machine::AgentMessage> From(const v1::JobEnded& in) {

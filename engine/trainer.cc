@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/backoff.h"
 #include "base/error_reason.h"
 #include "base/status_macros.h"
 #include "core/digest.h"
@@ -172,17 +173,31 @@ absl::StatusOr<FinalReport> RankTrainer::Finish() {
   report.weights_digest = WeightsDigest();
   if (group_->rank() != 0) return report;
   (void)checkpoints_.Drain(kCheckpointWait);
-  const absl::Time start = Now();
-  const auto path = WriteCheckpoint(checkpoint_dir(), Checkpoint(), spec_.checkpoint.keep);
-  callbacks_.on_checkpoint(position_.step, path, SecondsSince(start));
-  if (!path.ok())
-    return WithContext(path.status(), "the last checkpoint");  // no success without it
+  LEAP_RETURN_IF_ERROR(WriteLastCheckpoint());
   const int64_t row_tokens = spec_.data.sequence_length_tokens + 1;
   LEAP_ASSIGN_OR_RETURN(const auto gate, model_->RowLosses(corpus_->GateSet(), row_tokens));
   LEAP_ASSIGN_OR_RETURN(const auto held_out, model_->RowLosses(corpus_->ReportSet(), row_tokens));
   report.gate_loss = Mean(gate);
   report.report_loss = Mean(held_out);
   return report;
+}
+
+// No success without it, and what was trained since the one before would be lost: a disk that is
+// full or away is waited for, until somebody cancels the job.
+absl::Status RankTrainer::WriteLastCheckpoint() {
+  Backoff backoff({.initial = absl::Seconds(1), .max = absl::Seconds(30)}, spec_.train.seed);
+  for (;;) {
+    const absl::Time start = Now();
+    const auto path = WriteCheckpoint(checkpoint_dir(), Checkpoint(), spec_.checkpoint.keep);
+    callbacks_.on_checkpoint(position_.step, path, SecondsSince(start));
+    if (path.ok()) return absl::OkStatus();
+    // A disk can be mended; that this group was given up and another one goes on cannot.
+    const bool disk = absl::IsResourceExhausted(path.status()) || absl::IsNotFound(path.status()) ||
+                      absl::IsPermissionDenied(path.status()) || absl::IsUnavailable(path.status());
+    if (!disk) return WithContext(path.status(), "the last checkpoint");
+    const absl::Status waited = interrupt_->Await([] { return false; }, backoff.Next(), "the disk");
+    if (absl::IsAborted(waited)) return waited;
+  }
 }
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const JobSpec& spec,

@@ -94,8 +94,8 @@ class Trainer {
   // Aborted: interrupted. Unavailable, COLLECTIVE_FAILED: the group is broken. OutOfRange: the loss
   // or the gradient is not finite, at all ranks alike. Anything else: this rank cannot go on.
   virtual absl::StatusOr<StepReport> Step() = 0;
-  // After done, rank 0: writes the last checkpoint, scores gate and report set. Other ranks: their
-  // digest.
+  // After done, rank 0: writes the last checkpoint, again and again if it cannot, scores gate and
+  // report set. Other ranks: their digest. Aborted: interrupted meanwhile.
   virtual absl::StatusOr<FinalReport> Finish() = 0;
   // Ends the epoch: drops the group, what is staged, and the ring.
   virtual void Leave() = 0;

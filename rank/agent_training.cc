@@ -85,11 +85,11 @@ TrainerCallbacks RankAgent::MakeCallbacks() {
       .on_checkpoint =
           [this](int64_t step, const absl::StatusOr<std::string>& path, double seconds) {
             metrics_->Observe(Metric::kWorkerCheckpointSeconds, {}, seconds);
-            if (!path.ok()) {
+            if (path.ok()) {
+              LogInfo("checkpoint-written", {{"step", step}, {"path", *path}});
+            } else {
               LogError("checkpoint-failed", {{"step", step}, {"status", path.status()}});
-              return;
             }
-            LogInfo("checkpoint-written", {{"step", step}, {"path", *path}});
             v1::AgentMessage message;
             v1::CheckpointWritten* written = message.mutable_checkpoint_written();
             {
@@ -100,8 +100,12 @@ TrainerCallbacks RankAgent::MakeCallbacks() {
               written->set_epoch(epoch->epoch());
             }
             written->set_step(step);
-            written->set_path(*path);
             written->set_seconds(seconds);
+            if (!path.ok()) {
+              written->set_error(std::string(path.status().message()));
+              return (void)Send(std::move(message));  // what was written before it still stands
+            }
+            written->set_path(*path);
             SendStanding("checkpoint", std::move(message));
           }};
 }

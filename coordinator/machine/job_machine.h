@@ -128,6 +128,7 @@ class JobMachine {
   void WatchLoss(const Heartbeat& heartbeat, Batch& batch);
   void TakeHeldCheckpoint(Batch& batch);
   void TakeCheckpoint(const CheckpointWritten& checkpoint, Batch& batch);
+  void CheckpointFailed(const CheckpointWritten& checkpoint, Batch& batch);
 
   // Messages (job_messages.cc). `member`: the sender's seat in the standing epoch.
   GroupMember* SenderOf(const Agent& agent, uint64_t epoch, absl::string_view what, Batch& batch);
@@ -194,6 +195,7 @@ class JobMachine {
   std::string in_vain_;  // cause, state and members of the last epoch that training ended
   int times_in_vain_ = 0;
   std::optional<CheckpointWritten> held_checkpoint_;  // does not count yet
+  std::string checkpoint_error_;  // of the newest one; empty: it was written, or is still to come
 };
 
 }  // namespace leap::machine

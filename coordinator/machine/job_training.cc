@@ -93,8 +93,9 @@ void JobMachine::On(Agent& agent, const CheckpointWritten& checkpoint, Batch& ba
   const GroupMember* const member = SenderOf(agent, checkpoint.epoch, "checkpoint-written", batch);
   if (member == nullptr) return;
   const std::string problem =
-      member != core_.group.members().data()
-          ? "only rank 0 writes checkpoints"
+      member != core_.group.members().data() ? "only rank 0 writes checkpoints"
+      : !checkpoint.error.empty()
+          ? ""
           : CheckpointPathProblem(core_.spec(), core_.id(), checkpoint.step, checkpoint.path);
   if (!problem.empty()) {
     batch.Count(Metric::kRefused, {"checkpoint-written"});
@@ -102,12 +103,21 @@ void JobMachine::On(Agent& agent, const CheckpointWritten& checkpoint, Batch& ba
                 Severity::kWarning);
     return;
   }
+  if (!checkpoint.error.empty()) return CheckpointFailed(checkpoint, batch);
+  checkpoint_error_.clear();
   // It counts when a later step had a calm loss: it may be what has to be left behind.
   const bool suspect = SpikeRule() != nullptr && core_.group.Formed() &&
                        finished_ == absl::InfiniteFuture() &&
                        checkpoint.step < core_.spec().train.steps;
   if (!suspect) return TakeCheckpoint(checkpoint, batch);
   held_checkpoint_ = checkpoint;
+}
+
+// Training does not wait for it, but for the last one. Told once, until one is written again.
+void JobMachine::CheckpointFailed(const CheckpointWritten& checkpoint, Batch& batch) {
+  const std::string error = absl::StrCat("step ", checkpoint.step, ": ", checkpoint.error);
+  if (std::exchange(checkpoint_error_, error).empty())
+    core_.Event(batch, "checkpoint-failed", error, Severity::kWarning);
 }
 
 void JobMachine::TakeHeldCheckpoint(Batch& batch) {

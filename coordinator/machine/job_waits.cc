@@ -211,13 +211,20 @@ void JobMachine::AddTrainingWaits(const ClusterOptions& options, absl::Time now,
   }
   const int64_t every = spec.checkpoint.every_steps;
   const int64_t behind = core_.record.progress.step - core_.record.checkpoint_step;
-  if (every > 0 && behind >= 2 * every) {
+  const std::string writer = absl::StrCat("rank 0 (", group.members().front().agent, ")");
+  if (!checkpoint_error_.empty()) {
+    waits.push_back({.what = "checkpoint",
+                     .reason = absl::StrCat("the checkpoint of ", checkpoint_error_),
+                     .resolution = absl::StrCat(writer,
+                                                " writes the next one when it is due; the last one "
+                                                "it tries again and again, and the job ends when "
+                                                "it is written")});
+  } else if (every > 0 && behind >= 2 * every) {
     waits.push_back({.what = "checkpoint",
                      .reason = absl::StrCat("the newest checkpoint is ", behind,
                                             " steps old, and one is due every ", every),
-                     .resolution = absl::StrCat("rank 0 (", group.members().front().agent,
-                                                ") logs checkpoint-failed with the cause, mostly "
-                                                "its disk; training does not wait for it")});
+                     .resolution = absl::StrCat("the disk of ", writer,
+                                                " gets faster; training does not wait for it")});
   }
 }
 

@@ -202,6 +202,7 @@ struct CheckpointWritten {
   int64_t step = 0;
   std::string path;
   double seconds = 0;
+  std::string error;  // not empty: it could not be written; no path
 };
 
 struct JobEnded {

@@ -144,6 +144,7 @@ class RankTrainer final : public Trainer {
   absl::Status PublishLeap(const StagedLeap& leap, int64_t boundary_step, absl::Time start);
   absl::Status TakeSnapshot(bool room);
   void WriteCheckpointAside();
+  absl::Status WriteLastCheckpoint();
   CheckpointData Checkpoint();
   void ShowPosition();
 

@@ -9,6 +9,7 @@
 Every process gets a free port and a folder of its own under one temporary folder; leaving the `with` ends them all,
 whatever happened (SIGTERM and Ctrl-C too), and removes the folder. If a test fails, the ends of all logs are printed. Standard library only.
 """
+import errno
 import json
 import os
 import pathlib
@@ -241,6 +242,44 @@ class Cluster:
         path.write_text(json.dumps({"model_type": "gpt2", "vocab_size": 257, "n_positions": 32, "n_embd": 48,
                                     "n_layer": 2, "n_head": 4}))
         return path
+
+
+class SmallDisk(Cluster):
+    """Of one process a folder lies on a disk of its own, which can be full. Skips the test where nobody may mount one."""
+
+    def __init__(self, whose, folder, size_kib=8192):
+        super().__init__()
+        self.whose, self.size_kib, self.disk = whose, size_kib, self.folder / folder
+
+    def __enter__(self):
+        self.disk.mkdir()
+        trial = subprocess.run(self.command(self.whose, ["true"]), capture_output=True, text=True, timeout=20)
+        if trial.returncode != 0:
+            shutil.rmtree(self.folder)
+            raise unittest.SkipTest(f"nobody may mount a disk here: {trial.stderr}")
+        return super().__enter__()
+
+    def command(self, name, arguments):
+        if name != self.whose:
+            return arguments
+        own = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+        mount = f'mount -t tmpfs -o size={self.size_kib}k tmpfs "$0" && exec "$@"'
+        return [*own, "sh", "-c", mount, str(self.disk), *arguments]
+
+    def filler(self):
+        return pathlib.Path(f"/proc/{self.processes[self.whose].popen.pid}/root{self.disk}/filler")
+
+    def fill(self):
+        with open(self.filler(), "ab", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+
+    def make_room(self):
+        self.filler().unlink()
 
 
 def main():

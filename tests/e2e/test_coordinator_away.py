@@ -1,8 +1,6 @@
 """Issue 4, items 4 and 9, with real processes: leapctl while the coordinator is away; what a job waits for; a coordinator
 whose ledger cannot be used."""
-import errno
 import os
-import pathlib
 import signal
 import subprocess
 import unittest
@@ -152,40 +150,9 @@ class Ledger(unittest.TestCase):
             self.assertEqual(len(c.ctl("list")["jobs"]), 1)
 
 
-class SmallDisk(cluster.Cluster):
-    """The coordinator's state lies on a disk of its own, which can be full."""
-    size_kib = 8192
-
-    def command(self, name, arguments):
-        if name != "coordinator":
-            return arguments
-        (self.folder / "state").mkdir(exist_ok=True)
-        mount = f'mount -t tmpfs -o size={self.size_kib}k tmpfs "$0" && exec "$@"'
-        own = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-        return [*own, "sh", "-c", mount, str(self.folder / "state"), *arguments]
-
-    def skip_unless_it_can_be_had(self):
-        self.launch("coordinator", "true")
-        if self.processes["coordinator"].wait(20) != 0:
-            raise unittest.SkipTest("this machine lets nobody mount a disk: " + self.processes["coordinator"].text())
-
-    def filler(self):
-        return pathlib.Path(f"/proc/{self.processes['coordinator'].popen.pid}/root{self.folder}/state/filler")
-
-    def fill(self):
-        with open(self.filler(), "ab", buffering=0) as file:
-            try:
-                while True:
-                    file.write(b"x" * 4096)
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-
-
 class FullDisk(unittest.TestCase):
     def test_nothing_is_committed_until_there_is_space_again(self):
-        with SmallDisk() as c:
-            c.skip_unless_it_can_be_had()
+        with cluster.SmallDisk("coordinator", "state") as c:
             c.start(workers=2, verifiers=1)
             job = c.submit(c.spec(train={"steps": 1_000_000}, verifiers={"min_replicas": 1}, leap={
                 "interval_steps": 40, "warmup_steps": 40, "regimes": ["unknown", "chaotic", "transition", "stable"],
@@ -210,16 +177,14 @@ class FullDisk(unittest.TestCase):
             self.assertEqual(committed(), before)
             self.assertEqual(len(c.ctl("list")["jobs"]), 1)
 
-            c.filler().unlink()
+            c.make_room()
             cluster.wait_until(lambda: committed() > before + 1, 60, "no leap is committed any more")
             self.assertFalse(waits_for_the_ledger())
             self.assertEqual(int(c.job(job)["epoch"]), 1)
             c.ctl("cancel", job)
 
     def test_a_coordinator_does_not_start_on_one(self):
-        with SmallDisk() as c:
-            c.skip_unless_it_can_be_had()
-            c.size_kib = 8
+        with cluster.SmallDisk("coordinator", "state", size_kib=8) as c:
             done = c.launch("coordinator", cluster.program("leap-coordinator"), "--listen", "127.0.0.1:0", "--state-dir",
                             c.folder / "state")
             self.assertEqual(done.wait(20), 1)

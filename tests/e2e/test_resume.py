@@ -38,6 +38,10 @@ class Run(cluster.Cluster):
         return [event["sentence"] for event in self.ledger("events", job) if event["kind"] == kind]
 
 
+class SmallRun(cluster.SmallDisk, Run):
+    pass
+
+
 @functools.cache
 def undisturbed():
     """Result of the run that nothing happens to."""
@@ -143,6 +147,53 @@ class Resume(unittest.TestCase):
             self.assertGreaterEqual(int(began.split("from step ")[1].split(":")[0]), 200, "a step was lost")
             state = json.loads((pathlib.Path(end["checkpoint_path"]) / "state.json").read_text())
             self.assertEqual(state["data_position"], QUIET["train"]["steps"])
+
+
+class FullDisk(unittest.TestCase):
+    ONE = {"workers": {"replicas": 1, "min_replicas": 1}, "train": {"steps": 800}}
+
+    def waits(self, c, job):
+        return [wait for wait in c.job(job).get("waits", []) if wait["what"] == "checkpoint"]
+
+    def trained_on_a_full_disk(self, c):
+        """A job that has trained to its end and could not write its checkpoints."""
+        job = c.submit(c.quiet("job", **self.ONE))
+        cluster.wait_until(lambda: c.job(job).get("checkpoint_path"), 60, "no checkpoint is written")
+        c.fill()
+        cluster.wait_until(lambda: c.sentences(job, "checkpoint-failed"), 60, "nobody tells of the full disk")
+        self.assertRegex(c.sentences(job, "checkpoint-failed")[0], r"step \d+: cannot write .* No space left on device; free")
+        c.wait_step(job, 800)
+        waits = cluster.wait_until(lambda: [wait for wait in self.waits(c, job) if "step 800: cannot" in wait["reason"]], 60,
+                                   "describe does not say what the end waits for")
+        self.assertIn("the job ends when it is written", waits[0]["resolution"])
+        self.assertEqual(c.job(job)["state"], "RUNNING")
+        return job
+
+    def test_of_checkpoints_loses_nothing(self):
+        with Run() as c:
+            c.start(workers=1)
+            expected = c.wait(c.submit(c.quiet("undisturbed", **self.ONE)))["result"]
+        with SmallRun("w0", "job") as c:
+            c.start(workers=1)
+            job = self.trained_on_a_full_disk(c)
+            c.make_room()
+            end = c.wait(job, 60)
+            self.assertEqual(end["result"]["weights_digest"], expected["weights_digest"])
+            self.assertTrue(end["checkpoint_path"].endswith("step-800"), end["checkpoint_path"])
+            self.assertEqual(self.waits(c, job), [])
+
+    def test_of_checkpoints_holds_nobody_who_is_told_to_go(self):
+        with SmallRun("w0", "job") as c:
+            c.start(workers=1)
+            c.ctl("cancel", self.trained_on_a_full_disk(c))
+            c.wait(c.submit(c.quiet("other", **self.ONE)))  # the worker is free
+            c.make_room()
+            again = c.submit(c.quiet("job", **cluster.merge(self.ONE, {"checkpoint": {"resume": "never"}})))
+            c.wait_step(again, 100)
+            c.fill()
+            cluster.wait_until(lambda: any("step 800: cannot" in wait["reason"] for wait in self.waits(c, again)), 60,
+                               "it does not wait")
+            self.assertEqual(c.processes["w0"].terminate(), 0)
 
 
 class LeapsGoOn(unittest.TestCase):
