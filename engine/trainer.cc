@@ -185,10 +185,11 @@ absl::StatusOr<FinalReport> RankTrainer::Finish() {
 // No success without it, and what was trained since the one before would be lost: a disk that is
 // full or away is waited for, until somebody cancels the job.
 absl::Status RankTrainer::WriteLastCheckpoint() {
-  Backoff backoff({.initial = absl::Seconds(1), .max = absl::Seconds(30)}, spec_.train.seed);
+  Backoff backoff({.initial = absl::Seconds(1)}, spec_.train.seed);
+  const CheckpointData data = Checkpoint();
   for (;;) {
     const absl::Time start = Now();
-    const auto path = WriteCheckpoint(checkpoint_dir(), Checkpoint(), spec_.checkpoint.keep);
+    const auto path = WriteCheckpoint(checkpoint_dir(), data, spec_.checkpoint.keep);
     callbacks_.on_checkpoint(position_.step, path, SecondsSince(start));
     if (path.ok()) return absl::OkStatus();
     // A disk can be mended; that this group was given up and another one goes on cannot.

@@ -281,6 +281,37 @@ TEST_F(StateTest, ComesBackFromACheckpointInAnyWorldSize) {
   }
 }
 
+TEST_F(StateTest, IsInTheLastCheckpointThoughItsDiskWasAway) {
+  StartAll(2, Spec(kStateful, 12));
+  JoinAll(true);
+  Train(12);
+  const std::string folder = folder_ + "/checkpoints";
+  std::filesystem::remove_all(folder);
+  std::ofstream(folder) << "in the way";
+  int failures = 0;
+  ranks_[0]->on_checkpoint_error = [&](const absl::Status& status) {
+    EXPECT_THAT(status.message(), HasSubstr("/checkpoints/t"));
+    std::filesystem::remove(folder);
+    ++failures;
+  };
+  FinalDigests();
+  EXPECT_EQ(failures, 1);
+  ASSERT_OK_AND_ASSIGN(const CheckpointData last, ReadCheckpoint(folder + "/t/step-12"));
+  EXPECT_FALSE(last.state.empty());
+  EXPECT_GE(last.position.state_base_step, 0);
+}
+
+TEST_F(TrainerTest, WhoWaitsForTheDiskOfTheLastCheckpointCanBeToldToStop) {
+  StartAll(1, Spec("{policy: \"off\"}", 4));
+  JoinAll(true);
+  Train(4);
+  std::ofstream(folder_ + "/checkpoints") << "in the way";
+  ranks_[0]->on_checkpoint_error = [&](const absl::Status&) {
+    ranks_[0]->interrupt->Raise("cancelled by a person");
+  };
+  EXPECT_THAT(ranks_[0]->trainer->Finish().status(), StatusIs(absl::StatusCode::kAborted));
+}
+
 // The anchor of S_12 is where the leap led, not where the snapshot at 8 was.
 TEST_F(StateTest, KeepsTheLeapThatWasAppliedSince) {
   const JobSpec spec = Spec(kStateful, 24);

@@ -36,6 +36,7 @@ struct Rank {
   std::shared_ptr<Interrupt> interrupt;
   bool live = false;
   JoinReport joined;
+  std::function<void(const absl::Status&)> on_checkpoint_error;  // unset: there must be none
   Mutex mutex;
   std::map<int64_t, Snapshot> snapshots ABSL_GUARDED_BY(mutex);
   std::map<uint64_t, absl::StatusOr<uint64_t>> votes ABSL_GUARDED_BY(mutex);
@@ -109,6 +110,7 @@ class TrainerTest : public ::testing::Test {
       r->leaps.push_back(report);
     };
     callbacks.on_checkpoint = [r](int64_t step, const absl::StatusOr<std::string>& path, double) {
+      if (!path.ok() && r->on_checkpoint_error) return r->on_checkpoint_error(path.status());
       EXPECT_OK(path);
       MutexLock lock(&r->mutex);
       r->checkpoints.push_back(step);

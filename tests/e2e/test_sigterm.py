@@ -9,7 +9,7 @@ import cluster
 
 PATIENT = {"lease_seconds": 100, "collective_seconds": 150, "commit_seconds": 200, "epoch_formation_seconds": 250}
 # Leaps off and `threads: 1`: the trajectory is that of the undisturbed run.
-QUIET = {"train": {"steps": 1500, "threads": 1}, "leap": {"policy": "off"}, "timeouts": PATIENT}
+QUIET = {"train": {"steps": 800, "threads": 1}, "leap": {"policy": "off"}, "timeouts": PATIENT}
 ANY = ["unknown", "chaotic", "transition", "stable"]
 SOON = 20  # seconds, on a busy machine; a lease would be five times as long
 
