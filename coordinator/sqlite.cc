@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
+#include "base/status_macros.h"
 #include "sqlite3.h"
 
 namespace leap {
@@ -123,12 +124,25 @@ SqliteConnection::~SqliteConnection() { sqlite3_close_v2(db_); }
 absl::Status SqliteConnection::Error(int code, absl::string_view what) const {
   if (db_ == nullptr) return StatusOfCode(code, file_, what, sqlite3_errstr(code));
   if ((code & 0xff) != SQLITE_IOERR) return StatusOfCode(code, file_, what, sqlite3_errmsg(db_));
+  LEAP_RETURN_IF_ERROR(InPlace());
   // The system knows more. Where SQLite makes room for its index a full disk is an I/O error too.
   const int cause = sqlite3_system_errno(db_);
   const bool full = cause == ENOSPC || cause == EDQUOT;
   return StatusOfCode(full ? SQLITE_FULL : code, file_, what,
                       absl::StrCat(sqlite3_errmsg(db_), cause == 0 ? "" : ": ",
                                    cause == 0 ? "" : std::strerror(cause)));
+}
+
+absl::Status SqliteConnection::InPlace() const {
+  int moved = 0;
+  sqlite3_file_control(db_, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+  if (moved == 0) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kFailedPrecondition, ErrorReason::kLedgerUnavailable,
+                   absl::StrCat("ledger ", file_,
+                                ": was removed or moved away while it is in use; move it back, or "
+                                "start the coordinator again to begin with an empty one (running "
+                                "jobs must then be submitted again; their checkpoints stay)"),
+                   {{"file", file_}});
 }
 
 absl::Status SqliteConnection::Execute(const std::string& sql) {

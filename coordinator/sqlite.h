@@ -55,6 +55,9 @@ class SqliteConnection {
 
   absl::Status Execute(const std::string& sql);
   absl::StatusOr<std::unique_ptr<SqliteStatement>> Prepare(const std::string& sql);
+  // Not OK: the file was removed or moved away since it was opened; what is written is gone with
+  // it.
+  absl::Status InPlace() const;
   // True: a row is there; false: done.
   absl::StatusOr<bool> Step(SqliteStatement& statement);
 

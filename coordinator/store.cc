@@ -431,6 +431,7 @@ absl::Status Store::Upsert(const R& record) {
 
 absl::Status Store::Write(std::span<const machine::Record> records) {
   if (records.empty()) return absl::OkStatus();
+  LEAP_RETURN_IF_ERROR(writer_->InPlace());
   LEAP_RETURN_IF_ERROR(writer_->Execute("BEGIN IMMEDIATE"));
   absl::Status status;
   for (const machine::Record& record : records) {

@@ -219,6 +219,19 @@ TEST_F(StoreTest, ALockedLedgerIsSaidAndHealsWhenItIsFree) {
   EXPECT_OK(store->Write(std::vector<Record>{Job("a")}));
 }
 
+TEST_F(StoreTest, NothingIsWrittenIntoALedgerThatIsNoLongerThere) {
+  ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_));
+  std::filesystem::rename(file_, file_ + ".away");
+  EXPECT_THAT(store->Write(std::vector<Record>{Job("a")}),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("move it back")));
+  EXPECT_THAT(store->HasRequest("r").status(), HasReason(ErrorReason::kLedgerUnavailable));
+  std::ofstream(file_) << "another one";
+  EXPECT_THAT(store->Write(std::vector<Record>{Job("a")}),
+              HasReason(ErrorReason::kLedgerUnavailable));
+  std::filesystem::rename(file_ + ".away", file_);
+  EXPECT_OK(store->Write(std::vector<Record>{Job("a")}));
+}
+
 TEST_F(StoreTest, AFullDiskLeavesWhatWasThereAndNothingOfTheBatch) {
   ASSERT_OK_AND_ASSIGN(auto store, Store::Open(file_, {.max_pages = 40}));
   ASSERT_OK(store->Write(std::vector<Record>{Job("a")}));
