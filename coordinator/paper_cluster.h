@@ -54,6 +54,8 @@ class PaperCluster {
   absl::Status Knock(const v1::Hello& hello, absl::string_view caller);
   // Time passes, and nobody says anything.
   void Advance(absl::Duration time);
+  // The coordinator stands still: nothing is heard, and nothing ticks.
+  void StandStill(absl::Duration time) { now_ += time; }
   absl::Time now() const { return now_; }
   void Submit(const std::string& job, const PaperJobOptions& options);
   void Cancel() { Step(machine::CancelJob{.correlation = 8, .job = "a-1"}); }

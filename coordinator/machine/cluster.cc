@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "base/check.h"
 #include "base/error_reason.h"
 
@@ -23,10 +24,26 @@ constexpr uint64_t kFirstTaskIds = 1000;  // reserved with the job's first row
 }  // namespace
 
 Actions Cluster::Step(const Event& event, absl::Time now) {
-  now_ = now;
+  const absl::Duration gap = now - std::exchange(now_, now);
   Batch batch(now, options_, agents_);
+  if (gap > absl::Seconds(options_.heartbeat_seconds) && !std::holds_alternative<Restored>(event) &&
+      !batch.Planted(Mutation::kBlameSilenceOfItsOwn)) {
+    StoodStill(gap, batch);
+  }
   std::visit([&](const auto& kind) { On(kind, batch); }, event);
   return Finish(batch);
+}
+
+// Ticks come oftener than heartbeats. With neither, it was the coordinator that stood still (its
+// disk, its machine, SIGSTOP): what was said meanwhile is yet to be heard, and nobody was silent.
+void Cluster::StoodStill(absl::Duration gap, Batch& batch) {
+  agents_.StoodStill(gap);
+  for (JobMachine* const job : order_) job->StoodStill(gap);
+  batch.Log({.severity = Severity::kWarning,
+             .event = "coordinator-stood-still",
+             .sentence = absl::StrFormat("nothing was heard or written for %.1f s, for a reason of "
+                                         "the coordinator's own; leases are longer by that",
+                                         absl::ToDoubleSeconds(gap))});
 }
 
 // ---- ledger ----
@@ -149,7 +166,8 @@ void Cluster::On(const Restored& restored, Batch& batch) {
   for (const JobRecord* const row : rows) {
     auto job = std::make_unique<JobMachine>(*row, SeedOf(options_.seed, row->job));
     next_queue_number_ = std::max(next_queue_number_, row->queue_number + 1);
-    if (!row->request_id.empty()) requests_[row->request_id] = row->job;
+    const bool forgotten = batch.Planted(Mutation::kForgetRequests);
+    if (!row->request_id.empty() && !forgotten) requests_[row->request_id] = row->job;
     order_.push_back(job.get());
     jobs_[row->job] = std::move(job);
   }

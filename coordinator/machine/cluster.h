@@ -72,6 +72,7 @@ class Cluster {
   void On(const Persisted& persisted, Batch& batch);
   void On(const Tick& tick, Batch& batch);
 
+  void StoodStill(absl::Duration gap, Batch& batch);
   void ExpectMembers(Batch& batch);
 
   // Agents (cluster_agents.cc).

@@ -100,6 +100,12 @@ void Group::CollectiveFailed(absl::Time now) {
   if (!collective_failed_.has_value()) collective_failed_ = now;
 }
 
+void Group::StoodStill(absl::Duration gap) {
+  if (collective_failed_.has_value()) *collective_failed_ += gap;
+  deadline_ += gap;
+  broken_ += gap;
+}
+
 bool Group::Healthy(const AgentRegistry& agents, absl::Time now, absl::Duration lease) const {
   if (collective_failed_.has_value()) return false;
   return std::ranges::all_of(members_, [&](const GroupMember& member) {

@@ -76,6 +76,8 @@ class Group {
 
   // A rank's collective failed; the first report counts.
   void CollectiveFailed(absl::Time now);
+  // The coordinator stood still for so long: whoever is waited for gets as much longer.
+  void StoodStill(absl::Duration gap);
   bool collective_failed() const { return collective_failed_.has_value(); }
 
   absl::Time deadline() const { return deadline_; }  // of kForming

@@ -249,6 +249,11 @@ void JobMachine::OnTick(Batch& batch) {
   HandleAlarm(batch);
 }
 
+void JobMachine::StoodStill(absl::Duration gap) {
+  start_deadline_ += gap;
+  core_.group.StoodStill(gap);
+}
+
 void JobMachine::OnDurable(const Decision& decision, bool ok, absl::string_view error,
                            Batch& batch) {
   switch (decision.kind) {

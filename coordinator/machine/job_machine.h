@@ -61,6 +61,8 @@ class JobMachine {
   bool WantsVerifier() const;
 
   void OnTick(Batch& batch);
+  // The coordinator itself stood still for so long: no rank and no spare could come meanwhile.
+  void StoodStill(absl::Duration gap);
   // The records that `decision` rests on are durable, or could not be written.
   void OnDurable(const Decision& decision, bool ok, absl::string_view error, Batch& batch);
   // A row that could not be written, as it holds now; nothing: there is no such row any more.

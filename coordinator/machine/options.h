@@ -39,6 +39,8 @@ enum class Mutation {
   kExpireAtEnd,             // a decided leap counts as expired when the job ends before its outcome
   kForgetResume,            // whoever was resumed while no epoch stood stays paused
   kSpikeAtOnce,             // one high loss counts as a spike
+  kBlameSilenceOfItsOwn,    // leases run out while the coordinator itself stands still
+  kForgetRequests,          // a restart forgets the request ids of jobs
 };
 
 struct ClusterOptions {

@@ -39,6 +39,13 @@ void AgentRegistry::Forget(absl::Time horizon) {
   });
 }
 
+void AgentRegistry::StoodStill(absl::Duration gap) {
+  for (auto& [name, agent] : agents_) {
+    agent.heartbeat += gap;
+    agent.closed += gap;
+  }
+}
+
 std::vector<AgentView> AgentRegistry::Views(absl::Time now, absl::Duration lease) const {
   std::vector<AgentView> views;
   views.reserve(agents_.size());

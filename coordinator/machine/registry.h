@@ -31,7 +31,8 @@ struct Agent {
   std::string version;
 
   uint64_t session = 0;                         // 0: none open
-  absl::Time heartbeat = absl::InfinitePast();  // last sign of life
+  absl::Time heartbeat = absl::InfinitePast();  // last sign of life; later by what the coordinator
+                                                // has stood still since
   absl::Time closed = absl::InfinitePast();     // when its last session closed; session == 0
   bool closed_early = false;  // it closed while the lease was fresh: its machine said so
   bool left = false;          // said Goodbye
@@ -63,6 +64,9 @@ class AgentRegistry {
 
   // Forgets agents without a job that have been gone since before `horizon`.
   void Forget(absl::Time horizon);
+
+  // Nobody could be heard for so long.
+  void StoodStill(absl::Duration gap);
 
   std::vector<AgentView> Views(absl::Time now, absl::Duration lease) const;
 

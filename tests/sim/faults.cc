@@ -15,7 +15,7 @@ struct FaultName {
   const char* name;
   uint32_t fault;
 };
-constexpr std::array<FaultName, 20> kNames = {{{"kill-worker", kKillWorker},
+constexpr std::array<FaultName, 23> kNames = {{{"kill-worker", kKillWorker},
                                                {"stop-worker", kStopWorker},
                                                {"kill-verifier", kKillVerifier},
                                                {"kill-coordinator", kKillCoordinator},
@@ -34,7 +34,10 @@ constexpr std::array<FaultName, 20> kNames = {{{"kill-worker", kKillWorker},
                                                {"nan", kNan},
                                                {"slow-scorer", kSlowScorer},
                                                {"cancel", kCancel},
-                                               {"spike", kSpike}}};
+                                               {"spike", kSpike},
+                                               {"stop-coordinator", kStopCoordinator},
+                                               {"stop-verifier", kStopVerifier},
+                                               {"stop-client", kStopClient}}};
 
 }  // namespace
 
@@ -58,6 +61,7 @@ void Faults::Plan() {
   const uint32_t allowed = world_.options().faults;
   if (allowed == 0) return;
   if ((allowed & kSpike) != 0) PlanSpikes();
+  PlanStops();
   const int count = static_cast<int>(random_.Percent(70) ? random_.In(0, 10) : random_.In(10, 40));
   for (int i = 0; i < count; ++i) {
     const uint32_t fault = 1u << random_.In(0, 18);
@@ -78,6 +82,49 @@ void Faults::PlanSpikes() {
       plan.spikes_until = until;
     });
   }
+}
+
+void Faults::PlanStops() {
+  if (!stops_.Percent(40)) return;
+  for (int64_t left = stops_.In(1, 4); left > 0; --left) {
+    const uint32_t fault = kStopCoordinator << stops_.In(0, 2);
+    const Micros when = stops_.In(150, world_.faults_end() / kMillisecond - 100) * kMillisecond;
+    if ((fault & world_.options().faults) == 0) continue;
+    world_.timeline().At(when, [this, fault] { Stop(fault); });
+  }
+}
+
+// SIGSTOP, later SIGCONT: alive and silent, then back with what it had in mind.
+void Faults::Stop(uint32_t fault) {
+  const Micros now = world_.timeline().now();
+  const Micros length = std::min(stops_.In(20, 3000) * kMillisecond, world_.faults_end() - now);
+  if (fault == kStopClient) return StopClient();
+  if (fault == kStopCoordinator) {
+    return stops_.Percent(50) ? world_.StopCoordinator(length) : world_.StopAtNextWrite(length);
+  }
+  std::vector<Agent*> running;
+  for (Agent& agent : world_.agents()) {
+    if (agent.role == machine::Role::kVerifier && agent.process != nullptr)
+      running.push_back(&agent);
+  }
+  if (running.empty()) return;
+  Agent& agent = *running[stops_.In(0, static_cast<int64_t>(running.size()) - 1)];
+  world_.Trace("%s: stands still for %d ms", agent.name.c_str(),
+               static_cast<int>(length / kMillisecond));
+  agent.process->stopped_until = std::max(agent.process->stopped_until, now + length);
+}
+
+// What a person asked for before leapctl stood still is asked again as it goes on, too late.
+void Faults::StopClient() {
+  const auto index = stops_.In(0, static_cast<int64_t>(world_.jobs().size()) - 1);
+  const std::string job = world_.jobs()[index].job;
+  if (!world_.jobs()[index].created) return;
+  world_.Trace("leapctl: says again what it said of %s", job.c_str());
+  world_.SubmitAgain(static_cast<int>(index));
+  if (stops_.Percent(50)) return world_.Handle(machine::ResumeJob{.job = job});
+  world_.Handle(machine::PauseJob{.job = job});
+  world_.timeline().After(stops_.In(10, 1500) * kMillisecond,
+                          [this, job] { world_.Handle(machine::ResumeJob{.job = job}); });
 }
 
 Agent* Faults::Pick(machine::Role role) {

@@ -15,11 +15,17 @@ class World;
 class Faults {
  public:
   Faults(World& world, uint64_t seed)
-      : world_(world), random_(Mix(seed, 99)), spikes_(Mix(seed, 101)) {}
+      : world_(world),
+        random_(Mix(seed, 99)),
+        spikes_(Mix(seed, 101)),
+        stops_(Mix(seed, kStopsStream)) {}
   void Plan();
 
  private:
   void PlanSpikes();
+  void PlanStops();
+  void Stop(uint32_t fault);
+  void StopClient();
   void Inject(uint32_t fault);
   Agent* Pick(machine::Role role);
   Agent* PickAny();
@@ -32,8 +38,10 @@ class Faults {
 
   World& world_;
   Random random_;
-  Random
-      spikes_;  // kinds of faults that came later draw from streams of their own (kept_seeds.txt)
+  // Kinds of faults that came later draw from streams of their own; this one is chosen so that no
+  // seed that had been kept until then draws from it (kept_seeds.txt).
+  static constexpr uint64_t kStopsStream = 42626;
+  Random spikes_, stops_;
 };
 
 }  // namespace leap::sim

@@ -28,6 +28,7 @@ void World::Connect(Agent& agent) {
   const uint64_t id = next_session_++;
   sessions_[id] = {.id = id, .agent = agent.name, .incarnation = agent.process->incarnation()};
   agent.session = id;
+  agent.greeted = -1;
   agent.process->OnConnected();
 }
 

@@ -114,7 +114,7 @@ void Oracle::CheckInVain(DataGroup& group, const std::vector<Process*>& ranks) {
   const Micros now = world_.timeline().now();
   const bool reachable = std::ranges::any_of(ranks, [&](Process* rank) {
     const Agent& agent = rank->agent();
-    return world_.cluster() != nullptr && agent.session != 0 && agent.partitioned_until <= now &&
+    return world_.CoordinatorListens() && agent.session != 0 && agent.partitioned_until <= now &&
            agent.slow_until <= now;
   });
   if (!reachable || group.told < 0) group.told = reachable ? now : -1;
@@ -202,7 +202,7 @@ void Oracle::OnApply(const Process& process, uint64_t leap, uint64_t base, uint6
     Violate("leap %d of %s is applied to other weights than were verified", Int(leap),
             process.job().c_str());
   }
-  ++applied_[{process.job(), leap}];
+  applied_.insert({process.job(), leap});
   if (std::ranges::find(process.state->leaps, leap) != process.state->leaps.end()) {
     Violate("leap %d of %s is applied twice", Int(leap), process.job().c_str());
   }
@@ -222,6 +222,7 @@ void Oracle::OnDurable(const std::vector<machine::Record>& records) {
       CheckSnapshotRow(*snapshot);
     if (const auto* const agent = std::get_if<machine::AgentRecord>(&record))
       CheckQuarantine(*agent);
+    if (const auto* const event = std::get_if<machine::EventRecord>(&record)) CheckLoss(*event);
   }
 }
 
@@ -343,6 +344,25 @@ void Oracle::CheckQuarantine(const machine::AgentRecord& row) {
           row.quarantine_reason.c_str());
 }
 
+// Whoever is said to have given no sign of life for a lease was dead, stopped or cut off for as
+// long, and did not only speak to a coordinator that stood still.
+void Oracle::CheckLoss(const machine::EventRecord& row) {
+  constexpr Micros kLeaseAndHeartbeat = 1400 * kMillisecond;
+  if (row.sentence.find("no sign of life") == std::string::npos) return;
+  for (const Agent& agent : world_.agents()) {
+    const bool meant = row.sentence.starts_with(agent.name + ":") ||
+                       row.sentence.find("(" + agent.name + ")") != std::string::npos;
+    if (!meant || agent.process == nullptr || agent.session == 0 || agent.greeted < 0) continue;
+    const Micros calm_since =
+        std::max({agent.greeted, agent.process->stopped_until, agent.partitioned_until,
+                  agent.slow_until + kLeaseAndHeartbeat});
+    if (world_.Listened(calm_since, Timeline::MicrosOf(row.create_time)) > kLeaseAndHeartbeat) {
+      Violate("%s counts as silent, and it spoke all the time: %s", agent.name.c_str(),
+              row.sentence.c_str());
+    }
+  }
+}
+
 // ---- the wire ----
 
 void Oracle::OnSend(const machine::Send& send) {
@@ -424,25 +444,27 @@ void Oracle::OnReply(const machine::Reply& reply) {
 
 // ---- the end ----
 
-// However the job ended: no leap counts as dropped that the last epoch's ranks all applied, and
-// none waits to be undone.
+// However the job ended: no leap counts as dropped that a rank of the last epoch has in its
+// weights, none counts as applied that is in nobody's, and none waits to be undone.
 void Oracle::CheckLeapsAtEnd(const std::string& job) {
-  const EpochRecord* newest = nullptr;
+  uint64_t newest = 0;  // that was formed
   for (const auto& [key, row] : world_.disk().epochs) {
-    if (row.job == job) newest = &row;
+    if (row.job == job && row.formed_time != absl::InfinitePast()) newest = row.epoch;
   }
   for (const auto& [key, leap] : world_.disk().leaps) {
     if (leap.job != job) continue;
     if (leap.state == LeapState::kRollingBack) {
       Violate("%s has ended, and leap %d is still being undone", job.c_str(), Int(leap.leap));
     }
-    const auto applied = applied_.find({job, leap.leap});
-    const bool everywhere = applied != applied_.end() && newest != nullptr &&
-                            newest->epoch == leap.epoch &&
-                            applied->second == Int(newest->members.size());
-    if (everywhere && leap.state != LeapState::kApplied && leap.state != LeapState::kCommitted) {
-      Violate("%s has ended with leap %d %s, though all its ranks applied it", job.c_str(),
-              Int(leap.leap), machine::LeapStateName(leap.state));
+    const bool applied = applied_.contains({job, leap.leap});
+    const bool dropped = leap.state == LeapState::kExpired || leap.state == LeapState::kAborted;
+    if (applied && dropped && newest <= leap.epoch) {
+      Violate("%s has ended with leap %d %s, though a rank applied it", job.c_str(), Int(leap.leap),
+              machine::LeapStateName(leap.state));
+    }
+    if (!applied && leap.state == LeapState::kApplied) {
+      Violate("%s has ended with leap %d APPLIED, and no rank applied it", job.c_str(),
+              Int(leap.leap));
     }
   }
 }

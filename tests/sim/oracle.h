@@ -76,6 +76,7 @@ class Oracle {
   void CheckLeapRow(const machine::LeapRecord& row);
   void CheckSnapshotRow(const machine::SnapshotRecord& row);
   void CheckQuarantine(const machine::AgentRecord& row);
+  void CheckLoss(const machine::EventRecord& row);
   void CheckSend(const std::string& agent, const machine::AssignWorker& message);
   void CheckSend(const std::string& agent, const machine::Decide& message);
   void CheckSend(const std::string& agent, const machine::Prepare& message);
@@ -106,8 +107,7 @@ class Oracle {
   std::set<std::pair<std::string, uint64_t>> failed_;  // epochs in which a rank reported a failure
   std::map<std::string, uint64_t> rewound_;  // by job: the epoch that NaN or a spike may end
   std::set<std::string> may_fail_, unnoticed_;
-  std::map<std::pair<std::string, uint64_t>, int> applied_;  // job, leap: ranks that applied it
-  std::set<std::pair<std::string, uint64_t>> undone_;        // job, leap
+  std::set<std::pair<std::string, uint64_t>> applied_, undone_;  // job, leap: by a rank; by all
 };
 
 }  // namespace leap::sim

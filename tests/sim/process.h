@@ -29,6 +29,7 @@ struct Agent {
   bool can_stand_in = false;         // a verifier with a store address
   std::unique_ptr<Process> process;  // null: not running
   uint64_t session = 0;              // as the agent sees it; 0: not connected
+  Micros greeted = -1;               // when the coordinator heard the session's Hello; -1: not yet
   Micros partitioned_until = 0;      // from the coordinator
   Micros data_partitioned_until = 0;
   Micros slow_until = 0;

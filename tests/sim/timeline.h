@@ -19,9 +19,8 @@ inline constexpr Micros kSecond = 1000 * kMillisecond;
 class Timeline {
  public:
   Micros now() const { return now_; }
-  absl::Time time() const {
-    return absl::FromUnixSeconds(1'800'000'000) + absl::Microseconds(now_);
-  }
+  absl::Time time() const { return kBegin + absl::Microseconds(now_); }
+  static Micros MicrosOf(absl::Time time) { return absl::ToInt64Microseconds(time - kBegin); }
 
   void At(Micros when, std::function<void()> action) {
     queue_.push_back({std::max(when, now_), next_++, std::move(action)});
@@ -41,6 +40,7 @@ class Timeline {
   }
 
  private:
+  static constexpr absl::Time kBegin = absl::FromUnixSeconds(1'800'000'000);
   struct Planned {
     Micros when;
     uint64_t number;

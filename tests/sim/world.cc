@@ -165,6 +165,7 @@ void World::Heal() {
   Trace("---- faults are over");
   disk_.failing = false;
   crash_at_write_ = 0;
+  stop_at_write_ = 0;
   for (Agent& agent : agents_) {
     agent.lie = Lie::kNone;
     agent.slow_scorer = false;

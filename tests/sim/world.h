@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -53,8 +54,11 @@ enum Fault : uint32_t {
   kNan = 1 << 16,        // training reports NaN
   kSlowScorer = 1 << 17,
   kCancel = 1 << 18,
-  kSpike = 1 << 19,  // the training loss is high for a while
-  kEveryFault = (1 << 20) - 1,
+  kSpike = 1 << 19,            // the training loss is high for a while
+  kStopCoordinator = 1 << 20,  // SIGSTOP; a disk that takes its time
+  kStopVerifier = 1 << 21,
+  kStopClient = 1 << 22,  // a person's leapctl, which then says its request again
+  kEveryFault = (1 << 23) - 1,
 };
 // Reports of a high loss in a row that are a spike.
 inline constexpr int kSpikeReports = 2;
@@ -155,8 +159,17 @@ class World {
   void CrashCoordinator();
   void CancelAtApply(const std::string& job);
   void CrashAtNextWrite(int when) { crash_at_write_ = when; }
+  // It stands still for so long, at once or as the next write is durable, and goes on with what it
+  // had in mind: its sessions stay open, and what is said meanwhile waits for it.
+  void StopCoordinator(Micros length);
+  void StopAtNextWrite(Micros length) { stop_at_write_ = length; }
+  bool CoordinatorListens() const;
+  // How much of the time between them it did not stand still.
+  Micros Listened(Micros begin, Micros end) const;
+  // The coordinator hears of `event` when it has time.
   void Handle(machine::Event event);
-  void Perform(machine::Actions actions);
+  // A person submits the job once more, with the same request id.
+  void SubmitAgain(int job);
 
   // Data plane.
   DataGroup& GroupOf(const machine::AssignWorker& assignment);
@@ -164,6 +177,14 @@ class World {
   void Leave(Process& process);
 
  private:
+  // The coordinator (coordinator.cc).
+  void Step(const machine::Event& event);
+  void Tick();
+  void Perform(machine::Actions actions);
+  void PerformRest(const machine::Actions& actions, bool written);
+  void ResumeCoordinator();
+  void HearBacklog();
+
   void SetUp();
   void MakeJob(int index, int replicas);
   void Request();
@@ -210,9 +231,14 @@ class World {
   Random random_;
   Disk disk_;
   Oracle oracle_;
-  std::unique_ptr<machine::Cluster> cluster_;  // null: the coordinator is down
-  uint64_t coordinator_start_ = 0;             // counts its starts
-  int crash_at_write_ = 0;                     // 1: before, 2: after, 3: after what follows
+  std::unique_ptr<machine::Cluster> cluster_;     // null: the coordinator is down
+  uint64_t coordinator_start_ = 0;                // counts its starts
+  int crash_at_write_ = 0;                        // 1: before, 2: after, 3: after what follows
+  Micros stop_at_write_ = 0;                      // for so long; 0: not
+  Micros stopped_until_ = 0;                      // the coordinator
+  std::vector<std::pair<Micros, Micros>> stops_;  // of it, by rising time
+  std::deque<machine::Event> backlog_;            // what it has not heard yet
+  std::optional<std::pair<machine::Actions, bool>> interrupted_;  // it stopped after this write
   std::vector<Agent> agents_;
   std::vector<JobPlan> jobs_;
   std::vector<Checkpoint> checkpoints_;
@@ -222,6 +248,8 @@ class World {
   uint64_t next_incarnation_ = 1;
   uint64_t next_correlation_ = 1;
   std::map<uint64_t, int> asked_;  // creations awaiting a reply: job by correlation
+  std::map<uint64_t, int> asked_again_;
+  int again_ = 0;
   Micros faults_end_ = 0;
   int false_lines_ = 0;
   SimResult result_;
