@@ -35,5 +35,16 @@ TEST(DecideGrow, AnEpochStandsForAWhileFirst) {
   EXPECT_THAT(Grow(2, 2, kGrowAfter), Not(IsEmpty()));
 }
 
+// v0 stood in for w1, which has been back for a while, and is started again.
+TEST(DecideMembers, AWorkerThatWaitsTakesTheRankOfAVerifierThatLeaves) {
+  const FormerMember w0{.agent = "w0", .incarnation = 1, .live = true};
+  const FormerMember v0{.agent = "v0", .incarnation = 2, .presence = Presence::kDead, .live = true};
+  const MembershipDecision decision = DecideMembers(
+      kFormed,
+      {.replicas = 2, .former = {w0, v0}, .spares = {{"w1", 3}, {"v1", 4}}, .broken = kFormed}, {});
+  ASSERT_TRUE(decision.form);
+  EXPECT_EQ(decision.reason, "2 main workers, new: w1, state from a peer");
+}
+
 }  // namespace
 }  // namespace leap::machine
