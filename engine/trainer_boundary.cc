@@ -65,8 +65,8 @@ absl::Status RankTrainer::ApplyLeap() {
   ++position_.leaps_applied;
   position_.last_leap = leap->leap;
   applied_since_snapshot_ = leap->leap;
+  ShowPosition();  // before the ring forgets it: a rank never denies what it has just applied
   ring->MarkApplied(leap->leap);
-  ShowPosition();
   return PublishLeap(*leap, boundary_step, start);
 }
 

@@ -140,7 +140,7 @@ void RankAgent::OnAssign(const v1::AssignWorker& assign) {
       if (found != standing_.end()) ready = found->second;
       if (!ready) return;  // being joined
     } else {
-      if (!same_job) aborted_epoch_ = 0;
+      if (!same_job) aborted_epoch_ = left_epoch_ = 0;
       wanted_ = current_ = assign;
       drop_wanted_ = false;
       standing_.erase("ready");
@@ -197,6 +197,10 @@ void RankAgent::OnDecide(const v1::Decide& decide) {
   {
     MutexLock lock(&mutex_);
     if (!current_ || current_->job() != decide.job()) return;
+    // Whoever has left the epoch cannot know what became of the leap in it: others may have come as
+    // far as the boundary. The state that the next epoch begins with says so.
+    const bool left = decide.epoch() <= std::max(aborted_epoch_, left_epoch_);
+    if (left || decide.epoch() != current_->epoch()) return;
     trainer = trainer_;
     const auto found = outcomes_.find(decide.leap());
     if (found != outcomes_.end()) known = found->second;

@@ -109,6 +109,7 @@ class RankAgent {
   std::optional<v1::AssignWorker> running_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<Interrupt> interrupt_ ABSL_GUARDED_BY(mutex_);  // of the epoch that runs
   uint64_t aborted_epoch_ ABSL_GUARDED_BY(mutex_) = 0;            // and all before
+  uint64_t left_epoch_ ABSL_GUARDED_BY(mutex_) = 0;               // its group broke, or was aborted
   bool drop_wanted_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<Trainer> trainer_

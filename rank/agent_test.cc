@@ -114,6 +114,14 @@ class RankAgentTest : public ::testing::Test {
     message.mutable_run_control()->set_command(command);
     Say(message);
   }
+  void SayCommit(uint64_t epoch, uint64_t leap) {
+    v1::CoordinatorMessage message;
+    message.mutable_decide()->set_job("job-1");
+    message.mutable_decide()->set_epoch(epoch);
+    message.mutable_decide()->set_leap(leap);
+    message.mutable_decide()->set_commit(true);
+    Say(message);
+  }
   void SayRelease() {
     v1::CoordinatorMessage message;
     message.mutable_release()->set_job("job-1");
@@ -216,7 +224,7 @@ TEST_F(RankAgentTest, CommitsALeapAndAnswersRepeats) {
           .snapshot_taken();
   SayControl(v1::RunControl::PAUSE);
   constexpr uint64_t leap = 1;
-  v1::CoordinatorMessage prepare, decide;
+  v1::CoordinatorMessage prepare;
   prepare.mutable_prepare()->set_job("job-1");
   prepare.mutable_prepare()->set_epoch(1);
   prepare.mutable_prepare()->set_leap(leap);
@@ -225,11 +233,7 @@ TEST_F(RankAgentTest, CommitsALeapAndAnswersRepeats) {
   const v1::PrepareVote vote =
       session_.Await("vote", [](const auto& m) { return m.has_prepare_vote(); }).prepare_vote();
   ASSERT_TRUE(vote.ok()) << vote.reason();
-  decide.mutable_decide()->set_job("job-1");
-  decide.mutable_decide()->set_epoch(1);
-  decide.mutable_decide()->set_leap(leap);
-  decide.mutable_decide()->set_commit(true);
-  Say(decide);
+  SayCommit(1, leap);
   SayControl(v1::RunControl::RESUME);
   const v1::LeapOutcome outcome =
       session_.Await("outcome", [](const auto& m) { return m.has_leap_outcome(); }).leap_outcome();
@@ -237,7 +241,7 @@ TEST_F(RankAgentTest, CommitsALeapAndAnswersRepeats) {
   EXPECT_EQ(outcome.epoch(), 1u);
   EXPECT_NE(outcome.weights_digest(), 0u);
   const size_t from = session_.count();
-  Say(decide);
+  SayCommit(1, leap);
   const v1::AgentMessage again = session_.Await(
       "outcome again",
       [](const auto& m) { return m.has_leap_outcome() && m.leap_outcome().leap() == leap; }, from);
@@ -249,15 +253,32 @@ TEST_F(RankAgentTest, CommitsALeapAndAnswersRepeats) {
 TEST_F(RankAgentTest, UnknownCommitIsAnsweredAsNotApplied) {
   SayAssign(Assign(1, 100000));
   session_.Await("ready", [](const auto& m) { return m.has_epoch_ready(); });
-  v1::CoordinatorMessage decide;
-  decide.mutable_decide()->set_job("job-1");
-  decide.mutable_decide()->set_leap(77);
-  decide.mutable_decide()->set_commit(true);
-  Say(decide);
+  SayCommit(1, 77);
   const v1::LeapOutcome outcome =
       session_.Await("outcome", [](const auto& m) { return m.has_leap_outcome(); }).leap_outcome();
   EXPECT_EQ(outcome.leap(), 77u);
   EXPECT_FALSE(outcome.applied());
+}
+
+// The others may have applied it at a boundary that this rank did not come to.
+TEST_F(RankAgentTest, WhoHasLeftAnEpochDeniesNoneOfItsLeaps) {
+  SayAssign(Assign(1, 100000));
+  session_.Await("ready", [](const auto& m) { return m.has_epoch_ready(); });
+  v1::CoordinatorMessage abort;
+  abort.mutable_abort_epoch()->set_job("job-1");
+  abort.mutable_abort_epoch()->set_epoch(1);
+  Say(abort);
+  SayCommit(1, 77);
+  v1::AssignWorker next = Assign(2, 100000);
+  next.add_members()->set_state("live");
+  SayAssign(next);
+  session_.Await("second ready",
+                 [](const auto& m) { return m.has_epoch_ready() && m.epoch_ready().epoch() == 2; });
+  SayCommit(1, 77);
+  SayCommit(2, 78);
+  const v1::LeapOutcome outcome =
+      session_.Await("outcome", [](const auto& m) { return m.has_leap_outcome(); }).leap_outcome();
+  EXPECT_EQ(outcome.leap(), 78u);
 }
 
 TEST_F(RankAgentTest, GoesOnInTheNextEpochAndIgnoresOlderOnes) {

@@ -161,6 +161,10 @@ void RankAgent::RunEpoch(const v1::AssignWorker& assign, std::shared_ptr<Interru
     status = TrainSteps(assign);
     if (status.ok()) return FinishJob(assign);
   }
+  {
+    MutexLock lock(&mutex_);
+    left_epoch_ = assign.epoch();
+  }
   holdings_->SetRing("", 0, nullptr);
   trainer->Leave();
   ReportEnd(assign, status);
