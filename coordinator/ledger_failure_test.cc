@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "base/error_reason.h"
 #include "base/status_matchers.h"
+#include "coordinator/paper_cluster.h"
 #include "coordinator/sqlite.h"
 #include "coordinator/test_cluster.h"
 #include "gtest/gtest.h"
@@ -129,6 +130,21 @@ TEST_F(LedgerFailureTest, AFullDiskIsSaidToWhoeverSubmits) {
   for (int i = 0; i < 100 && (i == 0 || answer.ok()); ++i) answer = client.Create(PaperJob("a"));
   EXPECT_THAT(answer, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("free space")));
   EXPECT_OK(client.List(10)) << "reading goes on";
+}
+
+// A disk that stays full over night: what waits for it is bounded, decisions among it are kept.
+TEST(LongLedgerFailure, KeepsNoMoreThanItsBound) {
+  constexpr size_t kBound = 50;
+  PaperCluster cluster(1, {}, {.max_unwritten = kBound});
+  cluster.Play(25);
+  ASSERT_EQ(cluster.job().record.state, machine::JobState::kRunning);
+  cluster.set_ledger_error("disk full");
+  cluster.Play(200 * PaperCluster::kInterval);
+  EXPECT_LT(cluster.most_records(), 2 * kBound);  // with the rows of one event
+  cluster.set_ledger_error("");
+  const size_t applied = cluster.applied().size();
+  cluster.Play(10 * PaperCluster::kInterval);
+  EXPECT_GT(cluster.applied().size(), applied);
 }
 
 }  // namespace

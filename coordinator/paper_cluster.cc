@@ -1,5 +1,6 @@
 #include "coordinator/paper_cluster.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,7 +16,9 @@ constexpr size_t kMaxEvents = 10'000;
 
 }  // namespace
 
-PaperCluster::PaperCluster(uint64_t seed, const PaperJobOptions& options) {
+PaperCluster::PaperCluster(uint64_t seed, const PaperJobOptions& options,
+                           const machine::ClusterOptions& machine)
+    : options_(machine) {
   options_.seed = seed;
   options_.task_deadline = absl::Seconds(2);
   cluster_ = std::make_unique<machine::Cluster>(options_);
@@ -140,6 +143,7 @@ void PaperCluster::Step(const machine::Event& event) {
   const bool written = ledger_error_.empty();
   Watch(actions, written);
   if (actions.ticket == 0) return;
+  most_records_ = std::max(most_records_, actions.records.size());
   Step(machine::Persisted{.ticket = actions.ticket, .ok = written, .error = ledger_error_});
 }
 

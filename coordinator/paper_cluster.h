@@ -41,7 +41,8 @@ class PaperCluster {
   static constexpr int kInterval = 10;  // steps, and rounds, between snapshots
 
   // Agents, and the job "a-1" of two workers in the queue.
-  explicit PaperCluster(uint64_t seed, const PaperJobOptions& options = {});
+  explicit PaperCluster(uint64_t seed, const PaperJobOptions& options = {},
+                        const machine::ClusterOptions& machine = {});
 
   void set_ears(Ears ears) { ears_ = std::move(ears); }
   void AddAgent(const std::string& name, v1::Role role);
@@ -80,8 +81,9 @@ class PaperCluster {
   absl::Status closed(const std::string& agent) const { return agents_.at(agent).closed; }
   // How often the agent was told that something was stale.
   int stale(const std::string& agent) const { return agents_.at(agent).stale; }
-  int64_t steps() const { return steps_; }      // of the machine
-  int64_t refused() const { return refused_; }  // messages, by the wire
+  size_t most_records() const { return most_records_; }  // that it wanted to write at once
+  int64_t steps() const { return steps_; }               // of the machine
+  int64_t refused() const { return refused_; }           // messages, by the wire
 
  private:
   struct Agent {
@@ -116,6 +118,7 @@ class PaperCluster {
   std::vector<std::string> events_;
   absl::Status knocked_;  // why the newest session was ended
   uint64_t last_session_ = 0;
+  size_t most_records_ = 0;
   int64_t steps_ = 0;
   int64_t refused_ = 0;
 };

@@ -101,7 +101,10 @@ void Cluster::KeepUnwritten(std::vector<Record> records) {
   if (unwritten_.size() <= options_.max_unwritten) return;
   size_t over = unwritten_.size() - options_.max_unwritten;
   std::erase_if(unwritten_, [&](const Record& record) {
-    return over > 0 && std::holds_alternative<EventRecord>(record) && over-- > 0;
+    const bool history = std::holds_alternative<EventRecord>(record) ||
+                         std::holds_alternative<SnapshotRecord>(record) ||
+                         std::holds_alternative<CandidateRecord>(record);
+    return over > 0 && history && over-- > 0;
   });
 }
 

@@ -8,7 +8,8 @@
 //   1. Everything the coordinator sends is safe to receive twice. A repeated AssignWorker of the
 //      epoch the agent is in is answered with its EpochReady once more (the stored one); a repeated
 //      Prepare with the stored vote; a repeated Decide with what became of the leap (a leap that is
-//      unknown or expired here: applied = false); a repeated Task with its result.
+//      unknown or expired here: applied = false; whoever has left the epoch cannot know, and says
+//      nothing); a repeated Task with its result.
 //   2. After a reconnect the agent says Hello with what it holds, then repeats what may have been
 //      lost and still stands: CollectiveFailed while its rank is stopped, be it by an error or by
 //      AbortEpoch (the coordinator may have forgotten that it said so); JobEnded until it is

@@ -73,7 +73,8 @@ struct ClusterOptions {
   size_t max_jobs = 1000;  // queued and running; ended ones are forgotten beyond, oldest first
   size_t max_agents = 10'000;
   size_t max_unwritten =
-      10'000;  // rows that wait for a ledger that cannot be written; beyond: oldest events go
+      10'000;  // rows that wait for a ledger that cannot be written; beyond, the oldest events,
+               // snapshots and candidates go: no decision rests on them
   SpikeOptions spike;
   int max_task_attempts = 3;
   int max_verifier_errors = 5;  // in a row; then quarantine
