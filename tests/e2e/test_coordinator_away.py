@@ -3,6 +3,7 @@ whose ledger cannot be used."""
 import os
 import signal
 import subprocess
+import time
 import unittest
 
 import cluster
@@ -73,6 +74,27 @@ class CoordinatorAway(unittest.TestCase):
             finally:
                 watch.popen.kill()
                 watch.popen.wait()
+
+    def test_a_coordinator_that_stood_still_for_two_leases_takes_nobody_for_lost(self):
+        lease = 2
+        with cluster.Cluster() as c:
+            c.start(workers=2, verifiers=1)
+            job = c.submit(c.spec(train={"steps": 1_000_000}, timeouts={"lease_seconds": lease},
+                                  verifiers={"min_replicas": 1}, leap={"policy": "off"}))
+            step, coordinator = 20, c.processes["coordinator"]
+            for _ in range(3):
+                c.wait_step(job, step)
+                coordinator.signal(signal.SIGSTOP)
+                over = time.monotonic() + 2 * lease
+                cluster.wait_until(lambda: time.monotonic() > over, 3 * lease, "time stands still")
+                coordinator.signal(signal.SIGCONT)
+                step = int(c.job(job)["progress"]["step"]) + 200
+            c.wait_step(job, step)
+            self.assertIn("coordinator-stood-still", coordinator.text())
+            self.assertEqual(int(c.job(job)["epoch"]), 1)
+            lost = [event for event in c.ledger("events", job) if event["kind"] in ("worker-lost", "verifier-lost")]
+            self.assertEqual(lost, [])
+            c.ctl("cancel", job)
 
     def test_describe_says_what_a_job_waits_for(self):
         with cluster.Cluster() as c:
