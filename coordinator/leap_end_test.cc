@@ -93,6 +93,29 @@ TEST_F(LeapAtTheEnd, IsSettledByRanksThatHaveTrainedToTheEnd) {
   EXPECT_EQ(cluster_.leap().state, LeapState::kApplied);
 }
 
+// Of an epoch that ends: the state that the next one begins with says what became of it; where it
+// does not have it, a leap that a rank had applied is rolled back, and has not expired.
+TEST_F(LeapAtTheEnd, IsRolledBackIfWhatARankHadAppliedIsLost) {
+  DecideALeap();
+  Rank1Says(/*applied=*/true);
+  cluster_.set_ears([](const std::string& agent, const v1::AgentMessage& message) {
+    v1::AgentMessage said = message;
+    if (said.has_epoch_ready()) {
+      said.mutable_epoch_ready()->set_last_leap(0);
+      said.mutable_epoch_ready()->set_leaps_applied(0);
+    }
+    return PaperCluster::Said{{agent, said}};
+  });
+  cluster_.AddAgent("w2", v1::ROLE_WORKER);
+  cluster_.Kill("w1");
+  while (cluster_.job().record.epoch == 1) cluster_.Play(1);
+  cluster_.Play(2);
+  const machine::LeapRecord& leap = cluster_.machine().Machine("a-1")->leaps().leaps().at(1);
+  EXPECT_EQ(leap.state, LeapState::kRolledBack);
+  EXPECT_THAT(leap.reason, HasSubstr("the run went back to step"));
+  EXPECT_EQ(leap.booked_steps, 0);
+}
+
 TEST_F(LeapAtTheEnd, IsAbortedIfItWasNeverDecided) {
   cluster_.set_ears([](const std::string& agent, const v1::AgentMessage& message) {
     return message.has_prepare_vote() ? PaperCluster::Said{} : PaperCluster::Said{{agent, message}};

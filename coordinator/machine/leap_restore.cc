@@ -72,7 +72,8 @@ void LeapMachine::SettleUndo(const EpochReady& ready, Batch& batch) {
 // The state that the new epoch trains on says which leaps are part of it; the ledger follows.
 void LeapMachine::Reconcile(const EpochReady& ready, Batch& batch) {
   if (flight_.has_value() && !flight_->preparing()) {
-    if (ready.last_leap == flight_->leap().leap) {
+    // A rank that had applied it may be gone, and its state with it: then it is rolled back below.
+    if (ready.last_leap == flight_->leap().leap || flight_->SaidApplied().value_or(false)) {
       Applied(batch);
     } else {
       Expired("the epoch ended, and the state that the new one began with does not have it", batch);
