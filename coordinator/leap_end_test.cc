@@ -40,7 +40,7 @@ class LeapAtTheEnd : public ::testing::Test {
     ended->set_job("a-1");
     ended->set_epoch(cluster_.job().record.epoch);
     ended->set_ok(ok);
-    if (!ok) ended->set_cause("data");
+    if (!ok) ended->set_cause("nan-loss");
     return message;
   }
 

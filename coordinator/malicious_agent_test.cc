@@ -284,8 +284,19 @@ const Lie kLies[] = {
      "v0",
      If(kResult, [](auto& m) { m.mutable_task_result()->set_task(123456); }),
      {.stale = true}},
-    // A rank may end its own job, and it is said which.
+    // A rank may end its own job by a loss that is not finite, and it is said which.
     {"TrainingThatFailed",
+     "w1",
+     If(kBeat,
+        [](auto& m) {
+          v1::JobEnded* ended = m.mutable_job_ended();
+          ended->set_job("a-1");
+          ended->set_epoch(1);
+          ended->set_rank(1);
+          ended->set_cause("nan-loss");
+        }),
+     {.ends = "rank 1 stopped (nan-loss)"}},
+    {"ARankThatCannotGoOn",
      "w1",
      If(kBeat,
         [](auto& m) {
@@ -295,7 +306,7 @@ const Lie kLies[] = {
           ended->set_rank(1);
           ended->set_cause("internal");
         }),
-     {.ends = "rank 1 stopped (internal)"}},
+     {.quarantine = "w1: rank 1 stopped (internal)"}},
 };
 
 INSTANTIATE_TEST_SUITE_P(All, MaliciousAgent, testing::ValuesIn(kLies),

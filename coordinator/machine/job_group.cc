@@ -198,19 +198,36 @@ void JobMachine::HandleAlarm(Batch& batch) {
   if (!alarm.has_value() || !core_.group.Formed() || ending_.has_value()) return;
   if (alarm->back_to_checkpoint) absl::StrAppend(&alarm->reason, Trusted(*alarm));
   if (!Charge("worker", "corrupt", 1, alarm->reason, batch)) return;
-  if (alarm->expel_rank >= 0) {
-    GroupMember& member = core_.group.members()[alarm->expel_rank];
-    member.dead = member.expelled = true;
-    batch.Count(Metric::kQuarantines, {"corrupt"});
-    Agent* const agent = batch.agents().Find(member.agent, member.incarnation);
-    if (agent != nullptr) {
-      agent->quarantine = alarm->reason;
-      batch.Write(AgentRecord{agent->name, agent->incarnation, alarm->reason, batch.now()});
-    }
-  }
+  if (alarm->expel_rank >= 0)
+    Expel(core_.group.members()[alarm->expel_rank], "corrupt", alarm->reason, batch);
   if (alarm->back_to_checkpoint && !core_.record.checkpoint_path.empty()) DistrustState();
   Break("corrupt", alarm->reason, batch);
   CheckGroup(batch);
+}
+
+void JobMachine::Expel(GroupMember& member, absl::string_view cause, const std::string& reason,
+                       Batch& batch) {
+  member.dead = member.expelled = true;
+  batch.Count(Metric::kQuarantines, {std::string(cause)});
+  Agent* const agent = batch.agents().Find(member.agent, member.incarnation);
+  if (agent == nullptr) return;
+  agent->quarantine = reason;
+  batch.Write(AgentRecord{agent->name, agent->incarnation, reason, batch.now()});
+}
+
+bool JobMachine::GoOnWithout(GroupMember& member, const std::string& reason, Batch& batch) {
+  const bool held_by_others = std::ranges::any_of(core_.group.members(), [&](const auto& other) {
+    return &other != &member && other.live && !other.dead;
+  });
+  if (!held_by_others) return false;
+  if (!Charge("worker", "lost", 1, reason, batch)) return true;
+  Expel(member, "errors", reason, batch);
+  core_.Event(batch, "worker-quarantined",
+              absl::StrCat(member.agent, ": ", reason, "; mend it and start it again"),
+              Severity::kWarning);
+  Break(core_.group.Formed() ? "worker-lost" : "formation-failed", reason, batch);
+  CheckGroup(batch);
+  return true;
 }
 
 void JobMachine::DistrustState() {

@@ -120,6 +120,11 @@ class JobMachine {
   // Nobody's state is to be used: the next epoch begins from the newest checkpoint, also after a
   // restart.
   void DistrustState();
+  // Out of the group and into quarantine.
+  void Expel(GroupMember& member, absl::string_view cause, const std::string& reason, Batch& batch);
+  // A rank cannot go on: if another one holds the job's state it is that machine's fault, not the
+  // job's, and another one takes its place. False: nobody else holds it.
+  bool GoOnWithout(GroupMember& member, const std::string& reason, Batch& batch);
 
   // Training that goes wrong by itself (job_training.cc).
   void TrainingFailed(absl::string_view cause, std::string reason, Batch& batch);

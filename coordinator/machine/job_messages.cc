@@ -237,9 +237,11 @@ void JobMachine::On(Agent& agent, const JobEnded& ended, Batch& batch) {
   GroupMember* const member = SenderOf(agent, ended.epoch, ended.rank, "job-ended", batch);
   if (member == nullptr || finished_ != absl::InfiniteFuture()) return;
   if (!ended.ok) {
-    return TrainingFailed(
-        ended.cause,
-        absl::StrCat("rank ", ended.rank, " stopped (", ended.cause, "): ", ended.reason), batch);
+    const std::string reason =
+        absl::StrCat("rank ", ended.rank, " stopped (", ended.cause, "): ", ended.reason);
+    const bool of_training = FindRule("training", ended.cause) != nullptr;
+    if (!of_training && GoOnWithout(*member, reason, batch)) return;
+    return TrainingFailed(ended.cause, reason, batch);
   }
   member->ended = true;
   leaps_->OnRankEnded(ended, batch);

@@ -26,7 +26,9 @@ std::string Whereabouts(const AgentRegistry& agents, Role role, absl::string_vie
   std::vector<std::string> names;
   for (const auto& [name, agent] : agents.agents()) {
     const bool here = agent.Connected() && agent.Fresh(now, lease);
-    if (agent.role != role || (here && agent.use == Use::kAssigned && agent.job == job)) continue;
+    const bool works =
+        here && agent.quarantine.empty() && agent.use == Use::kAssigned && agent.job == job;
+    if (agent.role != role || works) continue;
     names.push_back(!agent.quarantine.empty()     ? absl::StrCat(name, " is in quarantine")
                     : !here                       ? absl::StrCat(name, " is lost")
                     : agent.use == Use::kIdle     ? absl::StrCat(name, " is free")

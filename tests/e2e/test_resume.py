@@ -196,6 +196,22 @@ class FullDisk(unittest.TestCase):
             self.assertEqual(c.processes["w0"].terminate(), 0)
 
 
+    def test_of_a_machine_that_is_to_replace_a_lost_one(self):
+        with SmallRun("w2", "agents", size_kib=64) as c:
+            c.start(workers=2)
+            job = c.submit(c.quiet("job"))
+            c.wait_step(job, 100)
+            c.kill_workers("w1")
+            c.add("worker", "w2")
+            said = cluster.wait_until(lambda: c.sentences(job, "worker-quarantined"), 60, "nobody notices that w2 cannot")
+            self.assertRegex(said[0], r"w2: rank \d stopped \(internal\): cannot write .* No space left on device")
+            waits = cluster.wait_until(lambda: [wait["reason"] for wait in c.job(job).get("waits", [])
+                                                if "w2 is in quarantine" in wait["reason"]], 30, "the job does not say so")
+            self.assertIn("waits for 1 more main worker: 1 of 2 is here", waits[0])
+            c.add("worker", "w3")
+            self.assertEqual(c.wait(job)["result"]["weights_digest"], undisturbed()["weights_digest"])
+
+
 class LeapsGoOn(unittest.TestCase):
     def test_after_a_worker_is_lost(self):
         with Run() as c:
