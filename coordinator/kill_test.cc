@@ -95,7 +95,8 @@ class Life {
 
   // Runs the job to its end, whatever happens to the coordinator; false: it did not end in time.
   bool Run() {
-    TestClient client(address_);
+    // It may be killed between two looks: the next is not to wait for who starts it again, us.
+    TestClient client(address_, "", absl::Seconds(1));
     const absl::Time give_up = RealClock().Now() + absl::Seconds(30);
     int64_t step = 50;
     bool ending = false;
@@ -147,7 +148,7 @@ class Life {
 
   int Applied(TestClient& client) {
     grpc::ClientContext context;
-    client.Prepare(&context, absl::Seconds(1));
+    client.Prepare(&context);
     v1::ListLeapsRequest request;
     request.set_job(job_);
     v1::ListLeapsResponse response;

@@ -76,8 +76,10 @@ void TestCoordinator::Restart() {
 
 // ---- the client ----
 
-TestClient::TestClient(const std::string& address, const std::string& token)
-    : options_{.token = token},
+TestClient::TestClient(const std::string& address, const std::string& token,
+                       absl::Duration patience)
+    : patience_(patience),
+      options_{.token = token},
       stub_(v1::JobService::NewStub(OrDie(MakeChannel(address, options_)))) {}
 
 void TestClient::Prepare(grpc::ClientContext* context, absl::Duration timeout) const {

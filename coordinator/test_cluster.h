@@ -68,10 +68,11 @@ class TestCoordinator {
   std::unique_ptr<RpcServer> server_;
 };
 
-// The calls of JobService, blocking, with absl's Status.
+// The calls of JobService, blocking, with absl's Status; each waits so long for a coordinator.
 class TestClient {
  public:
-  explicit TestClient(const std::string& address, const std::string& token = "");
+  explicit TestClient(const std::string& address, const std::string& token = "",
+                      absl::Duration patience = absl::Seconds(20));
 
   absl::StatusOr<v1::Job> Create(const std::string& yaml, const std::string& request_id = "");
   absl::StatusOr<v1::Job> Get(const std::string& job);
@@ -88,9 +89,11 @@ class TestClient {
                                     absl::Duration timeout = absl::Seconds(20));
 
   v1::JobService::Stub& stub() { return *stub_; }
-  void Prepare(grpc::ClientContext* context, absl::Duration timeout = absl::Seconds(20)) const;
+  void Prepare(grpc::ClientContext* context, absl::Duration timeout) const;
+  void Prepare(grpc::ClientContext* context) const { Prepare(context, patience_); }
 
  private:
+  const absl::Duration patience_;
   ChannelOptions options_;
   std::unique_ptr<v1::JobService::Stub> stub_;
 };
