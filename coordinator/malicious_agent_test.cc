@@ -434,6 +434,23 @@ TEST(MaliciousRank, CannotSpendSecondsWithoutEnd) {
   EXPECT_GT(cluster.job().record.leaps.worker_device_seconds, before) << "it still counts";
 }
 
+TEST(MaliciousVerifier, IsFoundOutThoughItsLieComesWhenTheRingsHaveMovedOn) {
+  PaperCluster cluster(1, {.verifiers = 1}, {});
+  v1::AgentMessage lie;
+  cluster.set_ears([&](const std::string& agent, const v1::AgentMessage& message) {
+    if (lie.has_task_result() || !IsBaseline(message)) return PaperCluster::Said{{agent, message}};
+    lie = message;
+    return PaperCluster::Said{};
+  });
+  cluster.Play(kHonest + 6 * PaperCluster::kInterval);  // a ring holds four
+  ASSERT_TRUE(lie.has_task_result());
+  lie.mutable_task_result()->set_digest(42);
+  cluster.Hear("v0", lie);
+  EXPECT_THAT(
+      cluster.events(),
+      ::testing::Contains(HasSubstr("verifier-quarantined: v0: scored weights with digest")));
+}
+
 // ---- somebody else ----
 
 v1::Hello HelloAs(const PaperCluster& cluster, const std::string& name, uint64_t incarnation) {

@@ -20,7 +20,6 @@ PaperCluster::PaperCluster(uint64_t seed, const PaperJobOptions& options,
                            const machine::ClusterOptions& machine)
     : options_(machine) {
   options_.seed = seed;
-  options_.task_deadline = absl::Seconds(2);
   cluster_ = std::make_unique<machine::Cluster>(options_);
   Step(machine::Restored{});
   for (int i = 0; i < options.workers; ++i) AddAgent(absl::StrCat("w", i), v1::ROLE_WORKER);

@@ -42,7 +42,8 @@ class PaperCluster {
 
   // Agents, and the job "a-1" of two workers in the queue.
   explicit PaperCluster(uint64_t seed, const PaperJobOptions& options = {},
-                        const machine::ClusterOptions& machine = {});
+                        const machine::ClusterOptions& machine = {
+                            .task_deadline = absl::Seconds(2)});
 
   void set_ears(Ears ears) { ears_ = std::move(ears); }
   void AddAgent(const std::string& name, v1::Role role);

@@ -137,6 +137,9 @@ class LeapMachine {
   void GiveUp(const WorkItem& item, Batch& batch);
 
   // Results and verdict (leap_verdict.cc).
+  // The snapshot of this epoch at `step`, also one that the rings do not hold any more; null: it
+  // was not taken, or is forgotten.
+  const SnapshotRecord* Taken(int64_t step) const;
   std::string Refusal(const WorkItem& item, const TaskResult& result, absl::string_view* cause);
   void Refuse(const Agent& agent, WorkItem item, absl::string_view cause, const std::string& why,
               Batch& batch);

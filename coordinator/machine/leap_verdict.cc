@@ -26,6 +26,13 @@ double MeanLoss(const std::vector<float>& losses) {
 
 }  // namespace
 
+const SnapshotRecord* LeapMachine::Taken(int64_t step) const {
+  for (auto record = history_.rbegin(); record != history_.rend(); ++record) {
+    if (record->step == step && record->epoch == core_.group.epoch()) return &*record;
+  }
+  return nullptr;
+}
+
 // Why a result cannot be counted, empty: it can. `cause` is the label of the quarantine.
 std::string LeapMachine::Refusal(const WorkItem& item, const TaskResult& result,
                                  absl::string_view* cause) {
@@ -38,13 +45,13 @@ std::string LeapMachine::Refusal(const WorkItem& item, const TaskResult& result,
     *cause = "digest";
     return absl::StrCat("expected the base at step ", item.base_step, ", saw ", result.base_step);
   }
-  const HeldSnapshot* const base = book_.Find(item.base_step);
+  const SnapshotRecord* const base = Taken(item.base_step);  // the rings may have moved on
   if (item.kind == Task::Kind::kBaseline && base != nullptr &&
-      result.digest != base->record.weights_digest) {
+      result.digest != base->weights_digest) {
     *cause = "digest";
     return absl::StrFormat(
         "scored weights with digest %016x at step %d, where the ranks have %016x", result.digest,
-        item.base_step, base->record.weights_digest);
+        item.base_step, base->weights_digest);
   }
   // A mean of cross-entropies is not below zero, nor a cosine beyond one, but for rounding.
   const bool below =
@@ -131,6 +138,7 @@ void LeapMachine::Quarantine(absl::string_view agent, absl::string_view cause,
 }
 
 void LeapMachine::ScoreBaseline(const Agent& agent, const TaskResult& result, Batch& batch) {
+  if (Taken(result.base_step) == nullptr) return;  // so long ago that nobody knows what it scored
   HeldSnapshot* const held = book_.Find(result.base_step);
   const double loss = MeanLoss(result.gate_losses);
   const RegimeReading reading = regimes_.Observe(result.base_step, result.similarity);

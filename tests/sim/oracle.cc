@@ -281,7 +281,10 @@ void Oracle::CheckGuard(const EpochRecord& row) {
     });
     here += seated;
     const Process* const process = world_.FindProcess(member.agent, member.incarnation);
-    if (seated || process == nullptr || process->said_goodbye) continue;
+    const auto barred = world_.disk().agents.find(member.agent);
+    const bool expelled =
+        barred != world_.disk().agents.end() && barred->second.incarnation == member.incarnation;
+    if (seated || process == nullptr || process->said_goodbye || expelled) continue;
     const Agent& agent = world_.AgentNamed(member.agent);
     const bool unreachable = agent.partitioned_until > world_.timeline().now() ||
                              process->stopped_until > world_.timeline().now();
