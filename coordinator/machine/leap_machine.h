@@ -2,13 +2,12 @@
 // the durable COMMIT, outcomes; then savings and the retained-gain audit. protocol.md, "The cycle",
 // steps 3 to 8:
 //
-//   step                          here
-//   3 fingerprint and baseline    OnSnapshotTaken -> StartRound -> Dispatch; OnTaskResult ->
-//   ScoreBaseline 4 candidates                  StartRound (core/planner.h) -> Dispatch 5 verdict
-//   MaybeJudge -> JudgeRound (core/acceptance.h) 6 commit, by reference        BeginLeap -> durable
-//   -> Prepare; OnVote -> durable -> Decide(commit) 7 apply at one boundary       in the data
-//   plane; OnOutcome hears of it 8 after                       Applied (core/savings.h),
-//   SettleAudits (core/audit.h)
+// * 3 fingerprint, baseline: OnSnapshotTaken, StartRound, Dispatch; OnTaskResult, ScoreBaseline
+// * 4 candidates: StartRound (core/planner.h), Dispatch
+// * 5 verdict: MaybeJudge, JudgeRound (core/acceptance.h)
+// * 6 commit, by reference: BeginLeap, durable, Prepare; OnVote, durable, Decide(commit)
+// * 7 apply at one boundary: in the data plane; OnOutcome hears of it
+// * 8 after: Applied (core/savings.h), SettleAudits (core/audit.h)
 //
 // Whoever calls has checked that the sender belongs to the job's current epoch; what leap, task or
 // snapshot a message is about is checked here, and a stale one is answered as stale. Part of

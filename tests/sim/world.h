@@ -2,14 +2,14 @@
 // simulated sessions, data-parallel groups, a shared folder of checkpoints. One seed, one run;
 // single-threaded.
 //
-//   world.cc        set-up, the run, people's requests
-//   coordinator.cc  the runner of the real machine: write, send, crash
-//   network.cc      sessions: ordered streams with delay that break; silence; late and doubled
-//   messages process.cc      an agent's process: what workers and verifiers have in common rank.cc
-//   a main worker's part (agent.proto's contract), scorer.cc a verifier's data_group.cc
-//   collectives: all members or none, except for what a failure in mid-air leaves behind faults.cc
-//   what goes wrong, by the seed oracle.cc       protocol.md's invariants, asserted at every event
-//   that can break them
+// * world.cc: set-up, the run, people's requests
+// * coordinator.cc: the runner of the real machine: write, send, crash
+// * network.cc: sessions: ordered streams with delay that break; silence; late and doubled messages
+// * process.cc: an agent's process: what workers and verifiers have in common
+// * rank.cc: a main worker's part (agent.proto's contract); scorer.cc: a verifier's
+// * data_group.cc: collectives: all members or none, except for what a failure in mid-air leaves
+// * faults.cc: what goes wrong, by the seed
+// * oracle.cc: protocol.md's invariants, asserted at every event that can break them
 #pragma once
 
 #include <cstdint>
