@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <utility>
 
@@ -67,20 +66,30 @@ absl::Status CheckBuild(const CudaPlugin& plugin, const std::string& library) {
                      "install the one that was built with this program");
 }
 
-// NCCL wants a GPU for each rank, and what it says where two share one does not name them.
-absl::Status CheckApart(const CudaPlugin& plugin, int device, Group& host_group) {
+// NCCL wants a GPU for each rank, and what it says where two share one does not name them. Those
+// two fail; the others are sound, and wait for the epoch to be given up.
+absl::Status CheckApart(const CudaPlugin& plugin, int device, const GroupOptions& options,
+                        Interrupt& interrupt, Group& host_group) {
   LEAP_ASSIGN_OR_RETURN(const CudaIdentity mine, plugin.identity(device));
   LEAP_ASSIGN_OR_RETURN(const auto all, host_group.GatherInts(mine));
-  for (size_t first = 0; first < all.size(); ++first) {
-    const auto again =
-        std::find(all.begin() + static_cast<std::ptrdiff_t>(first) + 1, all.end(), all[first]);
-    if (again == all.end()) continue;
-    return Unavailable(
-        absl::StrCat("ranks ", first, " and ", again - all.begin(), " are on the same GPU"),
-        "start each worker with a GPU of its own (CUDA_VISIBLE_DEVICES=0 for one, "
-        "CUDA_VISIBLE_DEVICES=1 for the next)");
+  bool apart = true;
+  for (size_t a = 0; a < all.size(); ++a) {
+    for (size_t b = a + 1; b < all.size(); ++b) {
+      if (all[a] != all[b]) continue;
+      apart = false;
+      const auto rank = static_cast<size_t>(options.rank);
+      if (rank != a && rank != b) continue;
+      return Unavailable(absl::StrCat("ranks ", a, " and ", b, " are on the same GPU"),
+                         "start each worker with a GPU of its own (CUDA_VISIBLE_DEVICES=0 for one, "
+                         "CUDA_VISIBLE_DEVICES=1 for the next)");
+    }
   }
-  return absl::OkStatus();
+  if (apart) return absl::OkStatus();
+  const absl::Status waited = interrupt.Await([] { return false; }, options.join_timeout,
+                                              "other ranks are on the same GPU");
+  if (absl::IsAborted(waited)) return waited;
+  return MakeError(absl::StatusCode::kUnavailable, ErrorReason::kCollectiveFailed,
+                   waited.message());
 }
 
 }  // namespace
@@ -102,7 +111,7 @@ absl::StatusOr<std::unique_ptr<Group>> JoinCuda(const CudaPlugin& plugin,
                                                 const GroupOptions& options, int device,
                                                 std::shared_ptr<Interrupt> interrupt) {
   LEAP_ASSIGN_OR_RETURN(std::unique_ptr<Group> host_group, Group::Join(options, interrupt));
-  LEAP_RETURN_IF_ERROR(CheckApart(plugin, device, *host_group));
+  LEAP_RETURN_IF_ERROR(CheckApart(plugin, device, options, *interrupt, *host_group));
   return plugin.join(options, device, std::move(interrupt), std::move(host_group));
 }
 

@@ -30,8 +30,9 @@ inline constexpr char kCudaPluginLibrary[] = "libleap_engine_cuda.so";
 absl::StatusOr<const CudaPlugin*> LoadCudaPlugin(const std::string& library = kCudaPluginLibrary);
 
 // Group::Join for tensors on a GPU: joins over Gloo, then over NCCL beside it. Same contract, and
-// FailedPrecondition (DEVICE_UNAVAILABLE), on every rank: two of them are on the same GPU.
-// Tensors on the host may be given too; they go over Gloo.
+// FailedPrecondition (DEVICE_UNAVAILABLE): this rank is on the same GPU as another one. Ranks
+// beside those wait until they are interrupted. Tensors on the host may be given too; they go over
+// Gloo.
 absl::StatusOr<std::unique_ptr<Group>> JoinCuda(const CudaPlugin& plugin,
                                                 const GroupOptions& options, int device,
                                                 std::shared_ptr<Interrupt> interrupt);

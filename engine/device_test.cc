@@ -15,6 +15,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 nlohmann::json Counts() {
@@ -108,30 +109,41 @@ TEST_F(DeviceTest, GroupCopiesAndRebaseAreTheLibrarys) {
   EXPECT_EQ(after["pinned"], 0) << "memory is unpinned before it is freed";
 }
 
+// Rank r is on GPU `gpus[r]`.
 TEST_F(DeviceTest, EveryRankHasAGpuOfItsOwn) {
-  ASSERT_OK_AND_ASSIGN(const CudaPlugin* plugin, LoadCudaPlugin());
-  const auto join = [&](const std::string& epoch) {
-    std::vector<absl::Status> joined(3);
+  ASSERT_OK_AND_ASSIGN(const CudaPlugin* loaded, LoadCudaPlugin());
+  static thread_local int64_t gpu = 0;
+  CudaPlugin plugin = *loaded;
+  plugin.identity = [](int) -> absl::StatusOr<CudaIdentity> { return CudaIdentity{0, gpu}; };
+  const auto join = [&](const std::string& epoch, std::vector<int64_t> gpus) {
+    std::vector<absl::Status> joined(gpus.size());
     std::vector<std::thread> threads;
-    for (int rank = 0; rank < 3; ++rank) {
+    const auto interrupt = std::make_shared<Interrupt>();  // as pushed when one has failed
+    for (size_t rank = 0; rank < gpus.size(); ++rank) {
       threads.emplace_back([&, rank] {
+        gpu = gpus[rank];
         const GroupOptions options{.store_address = absl::StrCat("127.0.0.1:", store_->port()),
                                    .prefix = epoch,
-                                   .rank = rank,
-                                   .world_size = 3};
-        joined[static_cast<size_t>(rank)] =
-            JoinCuda(*plugin, options, /*device=*/0, std::make_shared<Interrupt>()).status();
+                                   .rank = static_cast<int>(rank),
+                                   .world_size = static_cast<int>(gpus.size())};
+        auto own = rank == 0 ? interrupt : std::make_shared<Interrupt>();
+        joined[rank] = JoinCuda(plugin, options, /*device=*/0, std::move(own)).status();
       });
     }
-    for (std::thread& thread : threads) thread.join();
+    for (size_t rank = 1; rank < threads.size(); ++rank) threads[rank].join();
+    if (!joined[1].ok()) interrupt->Raise("a new epoch");
+    threads[0].join();
     return joined;
   };
-  EXPECT_THAT(join("apart"), Each(IsOk()));
-  setenv("LEAP_HOST_PLUGIN_GPU", "7", /*overwrite=*/1);
-  EXPECT_THAT(join("shared"), Each(StatusIs(absl::StatusCode::kFailedPrecondition,
-                                            AllOf(HasSubstr("ranks 0 and 1 are on the same GPU"),
-                                                  HasSubstr("CUDA_VISIBLE_DEVICES")))));
-  unsetenv("LEAP_HOST_PLUGIN_GPU");
+  EXPECT_THAT(join("apart", {5, 6, 7}), Each(IsOk()));
+  const auto shared = [](const std::string& ranks) {
+    return StatusIs(
+        absl::StatusCode::kFailedPrecondition,
+        AllOf(HasSubstr(ranks + " are on the same GPU"), HasSubstr("CUDA_VISIBLE_DEVICES")));
+  };
+  EXPECT_THAT(join("shared", {5, 7, 7}),
+              ElementsAre(StatusIs(absl::StatusCode::kAborted, HasSubstr("a new epoch")),
+                          shared("ranks 1 and 2"), shared("ranks 1 and 2")));
 }
 
 TEST_F(DeviceTest, OtherNamesAreRefused) {
